@@ -1,0 +1,101 @@
+/* Log lines: see log.h. */
+#include "base/log.h"
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/instant.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+int log_level_parse(const char *text, enum log_level *ret_level)
+{
+    for (int i = 0; i < 4; i++) {
+        if (strcasecmp(text, level_names[i]) == 0) {
+            *ret_level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static void put_value(struct buffer *line, const struct log_field *field, bool text)
+{
+    switch (field->kind) {
+    case 's':
+        if (field->text == NULL)
+            buffer_string(line, text ? "-" : "null");
+        else if (text && strpbrk(field->text, " \"\n\t") == NULL)
+            buffer_string(line, field->text);
+        else
+            buffer_json(line, field->text, strlen(field->text));
+        return;
+    case 'i':
+        buffer_int(line, field->number);
+        return;
+    case 'b':
+        buffer_string(line, field->number ? "true" : "false");
+        return;
+    default:
+        buffer_string(line, field->text);
+    }
+}
+
+static void write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t done = write(fd, data, length);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return; /* nobody reads the log: there is nowhere to say so */
+        data += done;
+        length -= (size_t)done;
+    }
+}
+
+static void put_json(struct buffer *line, const struct log *log, enum log_level level,
+                     const char *now, const char *message)
+{
+    buffer_format(line, "{\"level\":\"%s\",\"time\":\"%s\",\"msg\":", level_names[level], now);
+    buffer_json(line, message, strlen(message));
+    if (log->node != NULL) {
+        buffer_string(line, ",\"node\":");
+        buffer_json(line, log->node, strlen(log->node));
+    }
+}
+
+void log_write(const struct log *log, enum log_level level, const char *message,
+               const struct log_field *fields, int count)
+{
+    if (level < log->level)
+        return;
+    struct buffer line = {0};
+    char now[TIME_TEXT_SIZE];
+    instant_format(clock_wall_us(), now);
+    if (log->text)
+        buffer_format(&line, "%.12s %-5s %s%s%s", now + 11, level_names[level],
+                      log->node != NULL ? log->node : "", log->node != NULL ? ": " : "", message);
+    else
+        put_json(&line, log, level, now, message);
+    for (int i = 0; i < count; i++) {
+        if (log->text) {
+            buffer_format(&line, " %s=", fields[i].name);
+        } else {
+            buffer_format(&line, ",\"%s\":", fields[i].name);
+        }
+        put_value(&line, &fields[i], log->text);
+    }
+    buffer_string(&line, log->text ? "\n" : "}\n");
+    write_all(log->fd, line.data, line.length);
+    buffer_free(&line);
+}
