@@ -39,9 +39,9 @@ static inline void list_append(struct list *list, struct list *item)
 #define LIST_ITEM(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* The body may remove `item` itself from the list. */
-#define LIST_EACH(list, type, member, item)                                                        \
-    for (struct list *item##_at = (list)->next, *item##_next = item##_at->next;                    \
-         item##_at != (list); item##_at = item##_next, item##_next = item##_at->next)              \
+#define LIST_EACH(head, type, member, item)                                                        \
+    for (struct list *item##_at = (head)->next, *item##_next = item##_at->next;                    \
+         item##_at != (head); item##_at = item##_next, item##_next = item##_at->next)              \
         for (type *item = LIST_ITEM(item##_at, type, member); item != NULL; item = NULL)
 
 #endif

@@ -1,0 +1,153 @@
+/*
+ * Every setting of rota stands once, in the table of settings_table.c: flag, environment variable,
+ * key of the --config file, help, checks and `rota settings` all derive from it. Sources in order of
+ * strength: flag, environment (an empty variable counts as not set), file, default.
+ *
+ * A command makes settings_new(), offers each argument it does not know to settings_take_flag(),
+ * then calls settings_load() once, and reads values by id.
+ */
+#ifndef CMD_SETTINGS_H
+#define CMD_SETTINGS_H
+
+#include "base/error.h"
+#include "base/json.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct node_config;
+struct settings;
+struct worker_pool_config;
+
+enum setting_id {
+    SETTING_CONFIG,
+    SETTING_DATABASE_URL,
+    SETTING_SESSION_DATABASE_URL,
+    SETTING_DATA,
+    SETTING_PG_BINDIR,
+    SETTING_SCHEMA,
+    SETTING_LOCK_NAMESPACE,
+    SETTING_NODE_NAME,
+    SETTING_HTTP_LISTEN,
+    SETTING_MANIFESTS,
+    SETTING_POOLS,
+    SETTING_SLOTS,
+    SETTING_EXEC_ALLOW,
+    SETTING_LEASE,
+    SETTING_HEARTBEAT,
+    SETTING_RESTART_DELAY,
+    SETTING_GRACE,
+    SETTING_POLL,
+    SETTING_MISFIRE_THRESHOLD,
+    SETTING_CATCH_UP_RATE,
+    SETTING_HISTORY_ROWS,
+    SETTING_HISTORY_AGE,
+    SETTING_NOTIFY,
+    SETTING_STANDBY,
+    SETTING_DISABLE_SCHEDULER,
+    SETTING_LOG_LEVEL,
+    SETTING_LOG_FORMAT,
+    SETTING_LOG_RUNS,
+    SETTING_COUNT,
+};
+
+enum setting_type {
+    SETTING_TEXT,
+    SETTING_DURATION, /* number in microseconds */
+    SETTING_NUMBER,
+    SETTING_BOOL,
+    SETTING_LIST,       /* `a:b`, or a JSON array; a repeated flag adds to it */
+    SETTING_POOL_TABLE, /* JSON object, see settings_pools.c */
+};
+
+/* Which commands take the flag; `rota settings` takes all. */
+enum setting_scope { SCOPE_CLIENT = 1, SCOPE_NODE = 2, SCOPE_UP = 4, SCOPE_ALL = 7 };
+
+struct setting {
+    const char *name; /* as in the file; --kebab-case and ROTA_UPPER_CASE follow from it */
+    enum setting_type type;
+    unsigned scopes;
+    bool secret;           /* may hold a password: shown masked */
+    const char *standard;  /* default, as text; NULL: none, or computed as `help` says */
+    int64_t low, high;     /* allowed numbers and durations */
+    int (*check)(const char *text, struct rota_error *error); /* further rules; may be NULL */
+    const char *variable;  /* a second environment variable; weaker than ROTA_… */
+    const char *help;
+};
+
+const struct setting *settings_row(enum setting_id id);
+/* The row of a snake_case or kebab-case name, or -1. */
+int settings_find(const char *name, size_t length);
+/* The table as help for the settings of a scope. */
+void settings_print_help(FILE *out, unsigned scope);
+void settings_flag_name(enum setting_id id, char *ret_name, size_t size);     /* "--log-level" */
+void settings_variable_name(enum setting_id id, char *ret_name, size_t size); /* "ROTA_LOG_LEVEL" */
+
+struct settings *settings_new(unsigned scope);
+void settings_free(struct settings *settings);
+
+/*
+ * Tries argv[*i] as a flag of the scope: --name VALUE, --name=VALUE, and for booleans --name and
+ * --no-name. 1: taken, *i is at its last word. 0: not a setting. -1: the value is missing. The
+ * words of argv must outlive the settings.
+ */
+int settings_take_flag(struct settings *settings, int argc, char **argv, int *i,
+                       struct rota_error *error);
+
+/* Reads file and environment, applies the flags, checks everything. 0, or -1 with what, where. */
+int settings_load(struct settings *settings, struct rota_error *error);
+
+const char *settings_text(const struct settings *settings, enum setting_id id); /* NULL: not set */
+int64_t settings_number(const struct settings *settings, enum setting_id id);
+bool settings_bool(const struct settings *settings, enum setting_id id);
+const char *const *settings_list(const struct settings *settings, enum setting_id id);
+/* "default", "--lease", "ROTA_LEASE" or "/etc/rota.json:3:14". */
+const char *settings_origin(const struct settings *settings, enum setting_id id);
+bool settings_given(const struct settings *settings, enum setting_id id); /* not the default */
+
+/* What `rota node` runs with. Points into the settings, which must live as long. */
+void settings_node_config(struct settings *settings, struct node_config *ret_config);
+
+/*
+ * The database for a client command: database_url, or what a running `rota up` has left in the data
+ * directory. To be freed. NULL with ERROR_DATABASE and how to name one.
+ */
+char *settings_client_url(const struct settings *settings, struct rota_error *error);
+
+/* The private database of `data` is meant: no database_url, or --data given and that only by
+ * environment or file. */
+bool settings_wants_data(const struct settings *settings);
+
+/* A connection string or URI with its passwords replaced by ***. To be freed. */
+char *settings_mask(const char *database_url);
+
+/* --- between the files of settings ------------------------------------------------------------ */
+
+struct setting_value {
+    char *text; /* as a flag would give it; lists as a JSON array */
+    int64_t number;
+    char **list; /* NULL-terminated */
+    char *origin;
+    bool given;
+};
+
+/* Parses and checks; on success replaces *value. `origin` goes into the message. */
+int setting_value_set(struct setting_value *value, enum setting_id id, const char *text,
+                      const char *origin, struct rota_error *error);
+void setting_value_free(struct setting_value *value);
+
+/* One key of the --config file; adds the values of `path` to values[]. */
+int settings_read_file(struct setting_value *values, const char *path, struct rota_error *error);
+
+struct pool_table {
+    struct worker_pool_config *pools; /* the first is the built-in one */
+    size_t count;
+};
+/* `text` is the JSON of the setting, NULL: only the built-in pool. */
+int pool_table_parse(struct pool_table *ret_table, const char *text, int slots,
+                     struct rota_error *error);
+void pool_table_free(struct pool_table *table);
+
+#endif

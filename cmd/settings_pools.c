@@ -1,0 +1,157 @@
+/*
+ * The setting `pools`: {"py":{"command":["python3","worker.py"],"processes":4}}. The built-in pool
+ * is always there and stands first; it takes its slots from the setting `slots`.
+ */
+#include "cmd/settings.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "worker/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define POOL_COUNT_MAX     64   /* pools of one node */
+#define POOL_PROCESSES_MAX 1000 /* processes of one pool */
+#define BUILTIN_POOL       "builtin"
+
+static void pool_free(struct worker_pool_config *pool)
+{
+    for (char *const *word = pool->command; word != NULL && *word != NULL; word++)
+        free(*word);
+    free((void *)pool->command);
+    free((void *)pool->name);
+}
+
+void pool_table_free(struct pool_table *table)
+{
+    for (size_t i = 0; i < table->count; i++)
+        pool_free(&table->pools[i]);
+    free(table->pools);
+    *table = (struct pool_table){0};
+}
+
+static struct worker_pool_config *pool_add(struct pool_table *table, const char *name)
+{
+    table->pools = mem_resize(table->pools, table->count + 1, sizeof *table->pools);
+    struct worker_pool_config *pool = &table->pools[table->count++];
+    *pool = (struct worker_pool_config){.name = mem_string(name), .processes = 1};
+    return pool;
+}
+
+/* "line L, column C: " before what is wrong with `value`. */
+static int refuse(const struct json *json, const struct json_value *value, struct rota_error *error,
+                  const char *what)
+{
+    int line, column;
+    json_position(json, value, &line, &column);
+    return error_set(error, ERROR_REFUSED, "line %d, column %d: %s", line, column, what);
+}
+
+static int read_command(const struct json *json, const struct json_value *value,
+                        struct worker_pool_config *pool, struct rota_error *error)
+{
+    if (value->type != JSON_ARRAY || value->count == 0)
+        return refuse(json, value, error,
+                      "command is a list of texts, for example [\"python3\",\"worker.py\"]");
+    char **command = mem_array(value->count + 1, sizeof *command);
+    pool->command = command;
+    for (const struct json_value *word = json_first(json, value); word != NULL;
+         word = json_next(json, word), command++) {
+        *command = word->type == JSON_STRING ? json_text(word) : NULL;
+        if (*command == NULL)
+            return refuse(json, word, error, "command is a list of texts only");
+    }
+    if (pool->command[0][0] == '\0')
+        return refuse(json, value, error, "command begins with an empty text, not a program");
+    return 0;
+}
+
+static int read_processes(const struct json *json, const struct json_value *value,
+                          struct worker_pool_config *pool, struct rota_error *error)
+{
+    int64_t processes;
+    if (json_int64(value, &processes) != 0 || processes < 1 || processes > POOL_PROCESSES_MAX)
+        return refuse(json, value, error, "processes is a number from 1 to 1000");
+    pool->processes = (int)processes;
+    return 0;
+}
+
+static int read_pool(const struct json *json, const struct json_value *object,
+                     struct worker_pool_config *pool, struct rota_error *error)
+{
+    if (object->type != JSON_OBJECT)
+        return refuse(json, object, error,
+                      "a pool is an object, for example {\"command\":[\"./worker\"]}");
+    for (const struct json_value *key = json_first(json, object); key != NULL;
+         key = json_next(json, key)) {
+        int failed;
+        if (json_is(key, "command"))
+            failed = read_command(json, json_member(key), pool, error);
+        else if (json_is(key, "processes"))
+            failed = read_processes(json, json_member(key), pool, error);
+        else
+            failed = refuse(json, key, error, "a pool has the keys command and processes only");
+        if (failed != 0)
+            return -1;
+    }
+    return pool->command != NULL ? 0 : refuse(json, object, error, "this pool has no command");
+}
+
+static int read_name(const struct json *json, const struct json_value *key, char **ret_name,
+                     struct rota_error *error)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    char *name = json_text(key);
+    if (name == NULL || *name == '\0' || strlen(name) > 40 ||
+        strspn(name, letters) != strlen(name)) {
+        free(name);
+        return refuse(json, key, error, "a pool's name has 1 to 40 letters, digits and . _ -");
+    }
+    if (strcmp(name, BUILTIN_POOL) == 0) {
+        free(name);
+        return refuse(json, key, error, "the pool builtin is always there: set slots for it");
+    }
+    *ret_name = name;
+    return 0;
+}
+
+static int read_pools(struct pool_table *table, const struct json *json, struct rota_error *error)
+{
+    const struct json_value *root = &json->values[0];
+    if (root->type != JSON_OBJECT || root->count >= POOL_COUNT_MAX)
+        return refuse(json, root, error,
+                      "pools is an object with up to 63 pools: {\"py\":{\"command\":[…]}}");
+    for (const struct json_value *key = json_first(json, root); key != NULL;
+         key = json_next(json, key)) {
+        char *name;
+        if (read_name(json, key, &name, error) != 0)
+            return -1;
+        struct worker_pool_config *pool = pool_add(table, name);
+        free(name);
+        if (read_pool(json, json_member(key), pool, error) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pool_table_parse(struct pool_table *ret_table, const char *text, int slots,
+                     struct rota_error *error)
+{
+    struct pool_table table = {0};
+    struct json json = {0};
+    int failed = 0;
+    pool_add(&table, BUILTIN_POOL)->slots = slots;
+    if (text != NULL) {
+        failed = json_parse(&json, text, strlen(text), error);
+        if (failed == 0)
+            failed = read_pools(&table, &json, error);
+    }
+    json_free(&json);
+    if (failed != 0) {
+        pool_table_free(&table);
+        return -1;
+    }
+    *ret_table = table;
+    return 0;
+}

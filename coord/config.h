@@ -1,0 +1,48 @@
+/*
+ * What a node is told when it starts: the values of the settings table (cmd/settings.c), parsed and
+ * checked, as plain fields. Durations in microseconds. Owned by the caller for the node's whole life.
+ */
+#ifndef COORD_CONFIG_H
+#define COORD_CONFIG_H
+
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct worker_pool_config;
+
+struct node_config {
+    const char *database_url;         /* libpq connection string or URI; "" takes libpq's defaults */
+    const char *session_database_url; /* NULL: database_url */
+    const char *node_name;            /* default: host name; a restarted node keeps its name */
+    const char *http_listen;          /* "127.0.0.1:8300", "[::1]:0", "none" */
+    const char *schema;               /* plain lower-case identifier */
+    const char *lock_namespace;       /* fleets that share a database differ in it */
+    const char *const *manifests;     /* files or directories, NULL-terminated */
+    const char *self;                 /* path of this binary */
+    const char *const *exec_allow;    /* path patterns, NULL-terminated */
+    const struct worker_pool_config *pools; /* always has the built-in one */
+    size_t pool_count;
+    int64_t lease_us;
+    int64_t heartbeat_us;
+    int64_t restart_delay_us;
+    int64_t grace_us;
+    int64_t poll_us;
+    int64_t misfire_threshold_us;
+    int64_t history_age_us; /* 0: kept for ever */
+    bool notify;
+    bool disabled; /* MB_DISABLE_SCHEDULER or ROTA_DISABLE_SCHEDULER */
+    bool standby;  /* initialise and register, but do not fire */
+    bool log_runs; /* one info line per finished run */
+    const struct log *log;
+};
+
+/*
+ * The whole life of a node, from connecting to SIGTERM and drain: returns the exit code. Blocks in
+ * the event loop. Installs handlers for SIGTERM and SIGINT (first: drain, second: hurry).
+ */
+int node_main(const struct node_config *config);
+
+#endif

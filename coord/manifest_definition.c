@@ -1,0 +1,236 @@
+/*
+ * The canonical form of a definition: a JSON object of the manifest's own keys in one fixed order,
+ * values normalised, defaults left out; only `data` stays as its author wrote it. Two definitions
+ * are the same if and only if their texts are, so the form must not change from version to version
+ * without need: every job would count as changed.
+ */
+#include "base/clock.h"
+#include "base/instant.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "coord/manifest.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void begin_member(struct buffer *out, const char *key)
+{
+    buffer_format(out, "%s\"%s\":", out->length > 1 ? "," : "", key);
+}
+
+static void put_text(struct buffer *out, const char *key, const char *text, const char *standard)
+{
+    if (text == NULL || (standard != NULL && strcmp(text, standard) == 0))
+        return;
+    begin_member(out, key);
+    buffer_json(out, text, strlen(text));
+}
+
+static void put_number(struct buffer *out, const char *key, int64_t number, int64_t standard)
+{
+    if (number == standard)
+        return;
+    begin_member(out, key);
+    buffer_int(out, number);
+}
+
+static void put_flag(struct buffer *out, const char *key, int64_t flag, int64_t standard)
+{
+    if (flag == standard)
+        return;
+    begin_member(out, key);
+    buffer_string(out, flag ? "true" : "false");
+}
+
+static void put_duration(struct buffer *out, const char *key, int64_t duration_us, int64_t standard)
+{
+    char text[TIME_TEXT_SIZE];
+    if (duration_us != standard)
+        put_text(out, key, duration_format(duration_us, text), NULL);
+}
+
+static void put_duration_ms(struct buffer *out, const char *key, int64_t duration_ms,
+                            int64_t standard)
+{
+    if (duration_ms != standard)
+        put_duration(out, key, duration_ms * US_PER_MS, MANIFEST_UNSET);
+}
+
+static void put_instant(struct buffer *out, const char *key, int64_t wall_us)
+{
+    char text[TIME_TEXT_SIZE];
+    if (wall_us != MANIFEST_UNSET)
+        put_text(out, key, instant_format(wall_us, text), NULL);
+}
+
+static void put_data(struct buffer *out, struct slice data)
+{
+    if (data.data == NULL)
+        return;
+    begin_member(out, "data");
+    buffer_append(out, data.data, data.length);
+}
+
+static char *take_text(struct buffer *out)
+{
+    buffer_char(out, '}');
+    buffer_text(out);
+    return out->data;
+}
+
+static void put_retry(struct buffer *out, const struct manifest_job *job)
+{
+    struct buffer retry = {0};
+    if (job->max_attempts == 1)
+        return;
+    buffer_char(&retry, '{');
+    put_number(&retry, "max_attempts", job->max_attempts, 1);
+    put_text(&retry, "backoff", manifest_backoffs[job->backoff],
+             manifest_backoffs[MANIFEST_EXPONENTIAL]);
+    put_duration_ms(&retry, "initial", job->retry_initial_ms, 1000);
+    put_duration_ms(&retry, "max", job->retry_max_ms, 3600000);
+    if (job->retry_jitter != 0.2) {
+        begin_member(&retry, "jitter");
+        buffer_format(&retry, "%.9g", job->retry_jitter);
+    }
+    buffer_char(&retry, '}');
+    begin_member(out, "retry");
+    buffer_append(out, retry.data, retry.length);
+    buffer_free(&retry);
+}
+
+void manifest_define_job(struct manifest_job *job)
+{
+    struct buffer out = {0};
+    assert(job->definition == NULL);
+    buffer_char(&out, '{');
+    put_text(&out, "description", job->description, "");
+    put_text(&out, "handler", job->handler, NULL);
+    put_data(&out, job->data);
+    put_flag(&out, "requests_recovery", job->requests_recovery, MANIFEST_UNSET);
+    put_flag(&out, "durable", job->durable, false);
+    put_number(&out, "priority", job->priority, 5);
+    put_duration_ms(&out, "timeout", job->timeout_ms, MANIFEST_UNSET);
+    put_retry(&out, job);
+    put_number(&out, "max_crashes", job->max_crashes, 3);
+    job->definition = take_text(&out);
+}
+
+static void put_clock_change(struct buffer *out, const struct manifest_trigger *trigger)
+{
+    struct buffer dst = {0};
+    if (trigger->gap == ZONE_GAP_DEFAULT && trigger->overlap == ZONE_OVERLAP_DEFAULT)
+        return;
+    buffer_char(&dst, '{');
+    put_text(&dst, "gap", manifest_gaps[trigger->gap], "");
+    put_text(&dst, "overlap", manifest_overlaps[trigger->overlap], "");
+    buffer_char(&dst, '}');
+    begin_member(out, "dst");
+    buffer_append(out, dst.data, dst.length);
+    buffer_free(&dst);
+}
+
+void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_name)
+{
+    struct buffer out = {0};
+    assert(trigger->definition == NULL);
+    buffer_char(&out, '{');
+    put_text(&out, "job", job_name, NULL);
+    put_text(&out, "description", trigger->description, "");
+    put_text(&out, "cron", trigger->cron, NULL);
+    put_duration(&out, "every", trigger->every_us, MANIFEST_UNSET);
+    put_number(&out, "repeat", trigger->repeat, MANIFEST_UNSET);
+    put_instant(&out, "at", trigger->at_us);
+    put_text(&out, "timezone", trigger->timezone, "UTC");
+    put_instant(&out, "start_at", trigger->start_at_us);
+    put_instant(&out, "end_at", trigger->end_at_us);
+    put_clock_change(&out, trigger);
+    put_number(&out, "priority", trigger->priority, MANIFEST_UNSET);
+    put_data(&out, trigger->data);
+    put_text(&out, "misfire", manifest_misfires[trigger->misfire],
+             manifest_misfires[MISFIRE_FIRE_ONCE]);
+    put_duration_ms(&out, "misfire_threshold", trigger->misfire_threshold_ms, MANIFEST_UNSET);
+    put_number(&out, "misfire_limit", trigger->misfire_limit, MISFIRE_LIMIT);
+    put_duration_ms(&out, "misfire_tolerance", trigger->misfire_tolerance_ms,
+                    MISFIRE_TOLERANCE_US / US_PER_MS);
+    trigger->definition = take_text(&out);
+}
+
+/* --- comparing ---------------------------------------------------------------------------------- */
+
+static void add_difference(struct manifest_differences *differences, const struct json_value *key,
+                           const struct json_value *before, const struct json_value *after)
+{
+    differences->items = mem_resize(differences->items, differences->count + 1,
+                                    sizeof *differences->items);
+    differences->items[differences->count++] = (struct manifest_difference){
+        json_text(key),
+        before != NULL ? mem_string_n(before->raw.data, before->raw.length) : NULL,
+        after != NULL ? mem_string_n(after->raw.data, after->raw.length) : NULL,
+    };
+}
+
+/* A key's value in another definition. The keys are ours: plain words, equal if their bytes are. */
+static const struct json_value *same_key(const struct json *other, const struct json_value *key)
+{
+    if (other->count == 0)
+        return NULL;
+    for (const struct json_value *at = json_first(other, &other->values[0]); at != NULL;
+         at = json_next(other, at))
+        if (at->raw.length == key->raw.length &&
+            memcmp(at->raw.data, key->raw.data, key->raw.length) == 0)
+            return json_member(at);
+    return NULL;
+}
+
+static bool same_bytes(const struct json_value *a, const struct json_value *b)
+{
+    return a->raw.length == b->raw.length && memcmp(a->raw.data, b->raw.data, a->raw.length) == 0;
+}
+
+void manifest_compare(struct manifest_differences *ret_differences, const char *before,
+                      const char *after)
+{
+    struct json old = {0}, new = {0};
+    struct manifest_differences differences = {0};
+    /* A stored definition we cannot read (none of ours) counts as empty: everything differs. */
+    if (json_parse(&old, before, strlen(before), NULL) != 0)
+        old = (struct json){0};
+    if (json_parse(&new, after, strlen(after), NULL) != 0)
+        new = (struct json){0};
+    for (const struct json_value *at = new.count > 0 ? json_first(&new, new.values) : NULL;
+         at != NULL; at = json_next(&new, at)) {
+        const struct json_value *was = same_key(&old, at);
+        if (was == NULL || !same_bytes(was, json_member(at)))
+            add_difference(&differences, at, was, json_member(at));
+    }
+    for (const struct json_value *at = old.count > 0 ? json_first(&old, old.values) : NULL;
+         at != NULL; at = json_next(&old, at))
+        if (same_key(&new, at) == NULL)
+            add_difference(&differences, at, json_member(at), NULL);
+    json_free(&old);
+    json_free(&new);
+    *ret_differences = differences;
+}
+
+bool manifest_differs(const struct manifest_differences *differences, const char *const *keys)
+{
+    for (size_t i = 0; i < differences->count; i++)
+        for (const char *const *key = keys; *key != NULL; key++)
+            if (strcmp(differences->items[i].key, *key) == 0)
+                return true;
+    return false;
+}
+
+void manifest_differences_free(struct manifest_differences *differences)
+{
+    for (size_t i = 0; i < differences->count; i++) {
+        free(differences->items[i].key);
+        free(differences->items[i].before);
+        free(differences->items[i].after);
+    }
+    free(differences->items);
+    *differences = (struct manifest_differences){0};
+}

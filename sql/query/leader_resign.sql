@@ -1,0 +1,3 @@
+-- $1 lock_class: first half of the advisory locks
+-- on: session
+SELECT pg_advisory_unlock($1::integer, 0)

@@ -1,0 +1,2 @@
+-- on: client
+SELECT pg_advisory_unlock(hashtextextended('rota.migrate', 0))

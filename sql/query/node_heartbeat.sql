@@ -1,0 +1,36 @@
+-- Renews the lease and brings back all a node must know, in one statement.
+-- $1 incarnation: its id
+-- $2 lease_ms: how long it may act without renewing
+-- $3 lock_class: first half of the advisory locks
+-- $4 stand: whether to stand for leader (not while it is one: session locks are re-entrant)
+-- $5 routes: those it can serve now
+-- on: session
+WITH mine AS (
+    UPDATE rota.incarnation i
+       SET renewed_at = clock_timestamp(), lease_until = clock_timestamp() + $2::bigint * interval '1 ms'
+     WHERE i.id = $1::integer
+    RETURNING i.id
+), suspect AS MATERIALIZED (
+    SELECT i.id, i.renewed_at, i.node
+      FROM rota.incarnation i
+     WHERE i.id <> $1::integer
+       AND NOT EXISTS (SELECT FROM pg_locks l
+                        WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+                          AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                          AND l.classid = ($3::integer::bigint & 4294967295)::oid AND l.objid = i.id::oid)
+)
+SELECT EXISTS (SELECT FROM mine),
+       clock_timestamp(),
+       $4::boolean AND pg_try_advisory_lock($3::integer, 0),
+       (SELECT f.definition_revision FROM rota.fleet f),
+       (SELECT coalesce(max(r.id), 0) FROM rota.route r),
+       ARRAY(SELECT r.fence FROM rota.receipt r WHERE r.incarnation = $1::integer),
+       ARRAY(SELECT s.id::bigint FROM suspect s ORDER BY s.id),
+       ARRAY(SELECT (extract(epoch FROM s.renewed_at) * 1000000)::bigint FROM suspect s ORDER BY s.id),
+       ARRAY(SELECT s.node FROM suspect s ORDER BY s.id),
+       EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation <> $1::integer),
+       (SELECT min(d.next_at) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
+            SELECT t.next_at FROM rota.trigger_due t
+             WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
+       (SELECT min(d.due) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
+            SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1) d)

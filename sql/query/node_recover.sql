@@ -1,0 +1,4 @@
+-- Takes what a dead incarnation held. No row: somebody else was faster, or it is claiming right now.
+-- $1 incarnation: the dead one
+-- on: session
+SELECT r.put_back, r.lost FROM rota.recover($1::integer) r

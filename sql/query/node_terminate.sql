@@ -1,0 +1,6 @@
+-- Ends what is left of a dead incarnation's connections, before its work is taken.
+-- $1 incarnation: the dead one
+-- on: session
+SELECT count(pg_terminate_backend(a.pid))
+  FROM rota.incarnation i JOIN pg_stat_activity a ON a.application_name = ANY (i.backends)
+ WHERE i.id = $1::integer AND a.usename = current_user

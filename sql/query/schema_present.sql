@@ -1,0 +1,2 @@
+-- on: client session
+SELECT to_regclass('rota.schema_version') IS NOT NULL

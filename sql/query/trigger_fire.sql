@@ -1,0 +1,49 @@
+-- Second half of trigger_acquire's transaction: advances the locked triggers and records their runs:
+-- those with a slot in a receipt of this node, made-up ones beyond that in pending. Also how a
+-- trigger goes to error or completes.
+-- $1 incarnation: of this node
+-- $2 triggers: ids of those to be advanced
+-- $3 next_at: their next occurrences, NULL where there is none
+-- $4 states: W, C or E
+-- $5 previous_at: the newest occurrence fired, NULL to leave it
+-- $6 fired: runs made now
+-- $7 missed: occurrences passed over now
+-- $8 misfired: runs made up for now
+-- $9 errors: text where the state is E
+-- $10 run_triggers: trigger of each run that goes into the receipt
+-- $11 run_jobs: its job
+-- $12 run_routes: its route
+-- $13 run_scheduled: its occurrence
+-- $14 run_missed: occurrences it stands for besides
+-- $15 later_triggers: the same for runs that go to pending
+-- $16 later_jobs: their jobs
+-- $17 later_routes: their routes
+-- $18 later_scheduled: their occurrences
+-- $19 later_missed: as above
+-- $20 later_due: when they may start
+-- on: work
+WITH advanced AS (
+    UPDATE rota.trigger_due t
+       SET next_at = a.next_at, state = a.state::"char", previous_at = coalesce(a.previous_at, t.previous_at),
+           fired = t.fired + a.fired, missed = t.missed + a.missed, misfired = t.misfired + a.misfired,
+           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END
+      FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],
+                  $8::bigint[], $9::text[]) AS a(trigger_id, next_at, state, previous_at, fired, missed, misfired, error)
+     WHERE t.trigger_id = a.trigger_id
+), later AS (
+    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed)
+    SELECT l.route, l.due, l.job_id, l.trigger_id, l.scheduled_at, l.missed
+      FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::timestamptz[])
+           AS l(trigger_id, job_id, route, scheduled_at, missed, due)
+)
+INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
+                          attempts, crashes, missed, recovering, data, checkpoints, earlier)
+SELECT $1::integer, repeat('1', n.runs)::varbit,
+       ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, n.runs)),
+       $12::integer[], $13::timestamptz[], $11::integer[], $10::integer[], $13::timestamptz[],
+       array_fill(now(), ARRAY[n.runs]), array_fill(1::smallint, ARRAY[n.runs]), array_fill(0::smallint, ARRAY[n.runs]),
+       $14::integer[], array_fill(false, ARRAY[n.runs]), array_fill(NULL::json, ARRAY[n.runs]),
+       array_fill(NULL::json, ARRAY[n.runs]), array_fill(NULL::jsonb, ARRAY[n.runs])
+  FROM (SELECT cardinality($10::integer[]) AS runs) n
+ WHERE n.runs > 0
+RETURNING fence, ids

@@ -1,0 +1,413 @@
+/*
+ * The life of one connection: resolving → connecting → preparing → ready, and from anywhere back by
+ * way of a back-off. What is sent over a ready connection is the business of pipeline.c.
+ */
+#include "store/connection.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static const char *const state_names[] = {"down", "resolving", "connecting", "preparing", "ready", "back-off"};
+static const char *const event_names[] = {"open", "resolved", "connected", "prepared", "lost", "again"};
+static const struct machine_row rows[] = {
+    {STORE_DOWN, STORE_OPEN, STORE_RESOLVING, "a connection is wanted"},
+    {STORE_RESOLVING, STORE_RESOLVED, STORE_CONNECTING, "every host has an address"},
+    {STORE_RESOLVING, STORE_LOST, STORE_BACKOFF, "no host could be resolved"},
+    {STORE_CONNECTING, STORE_CONNECTED, STORE_PREPARING, "the server accepted us"},
+    {STORE_CONNECTING, STORE_LOST, STORE_BACKOFF, "no server accepted us in time"},
+    {STORE_PREPARING, STORE_PREPARED, STORE_READY, "all statements are prepared"},
+    {STORE_PREPARING, STORE_LOST, STORE_BACKOFF, "a statement could not be prepared"},
+    {STORE_READY, STORE_LOST, STORE_BACKOFF, "the connection broke or did not answer"},
+    {STORE_BACKOFF, STORE_AGAIN, STORE_RESOLVING, "the back-off is over"},
+};
+const struct machine store_machine = {"connection", state_names, event_names, rows, sizeof rows / sizeof *rows};
+
+#define BACKOFF_FIRST_US (100 * US_PER_MS)
+#define BACKOFF_LAST_US  (1 * US_PER_SECOND) /* a database that is back is used within about a second */
+#define CONNECT_TIMEOUT_US (5 * US_PER_SECOND)
+#define ANSWER_TIMEOUT_US  (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
+
+static void on_socket(evutil_socket_t fd, short what, void *arg);
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+static void on_resolved(void *arg, const struct rota_error *error);
+
+static int64_t with_jitter(int64_t duration_us)
+{
+    uint16_t noise = 0;
+    if (getrandom(&noise, sizeof noise, GRND_NONBLOCK) != sizeof noise)
+        noise = (uint16_t)clock_monotonic_us();
+    return duration_us * (50 + noise % 100) / 100;
+}
+
+static void arm(struct store *store, int64_t delay_us)
+{
+    struct timeval delay = clock_timeval(delay_us);
+    evtimer_add(store->timer, &delay);
+}
+
+static void forget_socket(struct store *store)
+{
+    if (store->socket_event != NULL)
+        event_free(store->socket_event);
+    store->socket_event = NULL;
+}
+
+static void move(struct store *store, enum store_event event)
+{
+    const struct machine_row *row = machine_move(&store_machine, (int)store->state, (int)event);
+    store->state = (enum store_state)row->to;
+    log_debug(store->config.log, "connection", LOG_TEXT("connection", store->config.role_name),
+              LOG_TEXT("from", state_names[row->from]), LOG_TEXT("to", state_names[row->to]),
+              LOG_TEXT("why", row->why));
+}
+
+/* Watches the socket libpq has now for what it wants now. */
+static void watch(struct store *store, short what)
+{
+    int fd = PQsocket(store->pg);
+    if (store->socket_event != NULL && event_get_fd(store->socket_event) == fd &&
+        event_get_events(store->socket_event) == (what | EV_PERSIST))
+        return;
+    forget_socket(store);
+    store->socket_event = event_new(store->config.base, fd, (short)(what | EV_PERSIST), on_socket, store);
+    event_add(store->socket_event, NULL);
+}
+
+static void broke(struct store *store)
+{
+    enum store_state was = store->state;
+    forget_socket(store);
+    evtimer_del(store->timer);
+    if (store->pg != NULL)
+        PQfinish(store->pg);
+    store->pg = NULL;
+    memset(store->prepared, 0, sizeof store->prepared);
+    store->preparing = 0;
+    move(store, STORE_LOST);
+    int shift = store->failures < 6 ? store->failures : 6;
+    int64_t pause = BACKOFF_FIRST_US << shift;
+    store->failures++;
+    arm(store, with_jitter(pause < BACKOFF_LAST_US ? pause : BACKOFF_LAST_US));
+    if (was == STORE_READY && store->config.lost != NULL)
+        store->config.lost(store->config.arg, &store->error);
+    else if (was != STORE_READY && store->config.failed != NULL)
+        store->config.failed(store->config.arg, &store->error);
+    pipeline_lost(store);
+}
+
+void store_broken(struct store *store, const char *what)
+{
+    store_error(&store->error, NULL, store->pg, what);
+    broke(store);
+}
+
+/* One line of a server's or libpq's message, without its line ends. */
+static void copy_line(char *to, size_t size, const char *text)
+{
+    size_t at = 0;
+    for (; *text != '\0' && at + 1 < size; text++)
+        to[at++] = *text == '\n' || *text == '\t' ? ' ' : *text;
+    while (at > 0 && to[at - 1] == ' ')
+        at--;
+    to[at] = '\0';
+}
+
+void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what)
+{
+    const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *text = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    const char *detail = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL) : NULL;
+    if (text == NULL && pg != NULL)
+        text = PQerrorMessage(pg);
+    char line[900], more[600];
+    copy_line(line, sizeof line, text != NULL ? text : "");
+    copy_line(more, sizeof more, detail != NULL ? detail : "");
+    bool here = state != NULL && strncmp(state, "57P", 3) != 0 && strncmp(state, "08", 2) != 0;
+    error_set(error, here ? ERROR_REFUSED : ERROR_DATABASE, "%s%s%s%s%s%s", what, *line ? ": " : "", line,
+              *more ? " (" : "", more, *more ? ")" : "");
+    memcpy(error->sqlstate, state != NULL ? state : "08006", 5);
+    error->sqlstate[5] = '\0';
+}
+
+static void on_notice(void *arg, const char *message)
+{
+    struct store *store = arg;
+    char line[900];
+    copy_line(line, sizeof line, message);
+    log_debug(store->config.log, "notice from the database", LOG_TEXT("connection", store->config.role_name),
+              LOG_TEXT("notice", line));
+}
+
+static void start_resolving(struct store *store)
+{
+    hosts_resolve(store->hosts, on_resolved, store);
+}
+
+static void start_connecting(struct store *store)
+{
+    move(store, STORE_RESOLVED);
+    store->pg = hosts_connect(store->hosts);
+    int64_t limit = store->config.connect_timeout_us > 0 ? store->config.connect_timeout_us : CONNECT_TIMEOUT_US;
+    arm(store, limit);
+    if (store->pg == NULL || PQstatus(store->pg) == CONNECTION_BAD) {
+        store_broken(store, "cannot connect");
+        return;
+    }
+    PQsetnonblocking(store->pg, 1);
+    PQsetNoticeProcessor(store->pg, on_notice, store);
+    watch(store, EV_WRITE);
+}
+
+static void on_resolved(void *arg, const struct rota_error *error)
+{
+    struct store *store = arg;
+    if (error == NULL) {
+        start_connecting(store);
+        return;
+    }
+    store->error = *error;
+    memcpy(store->error.sqlstate, "08001", 6);
+    broke(store);
+}
+
+static void become_ready(struct store *store)
+{
+    move(store, STORE_PREPARED);
+    store->failures = 0;
+    evtimer_del(store->timer);
+    store_watch(store);
+    if (store->config.ready != NULL)
+        store->config.ready(store->config.arg);
+    if (store->state == STORE_READY)
+        pipeline_pump(store);
+}
+
+static void start_preparing(struct store *store)
+{
+    move(store, STORE_CONNECTED);
+    PQenterPipelineMode(store->pg);
+    for (int id = 0; id < STATEMENT_COUNT; id++) {
+        if ((statements[id].roles & store->config.roles) == 0)
+            continue;
+        if (!pipeline_prepare(store, (enum statement_id)id)) {
+            store_broken(store, "cannot prepare");
+            return;
+        }
+        store->preparing++;
+    }
+    if (store->preparing == 0) {
+        become_ready(store);
+        return;
+    }
+    if (PQpipelineSync(store->pg) != 1) {
+        store_broken(store, "cannot prepare");
+        return;
+    }
+    store_watch(store);
+}
+
+static void read_prepared(struct store *store)
+{
+    while (store->state == STORE_PREPARING && !PQisBusy(store->pg)) {
+        PGresult *result = PQgetResult(store->pg);
+        ExecStatusType status = PQresultStatus(result); /* NULL gives PGRES_FATAL_ERROR */
+        if (result != NULL && status == PGRES_FATAL_ERROR) {
+            store_error(&store->error, result, store->pg, "cannot prepare a statement");
+            PQclear(result);
+            broke(store);
+            return;
+        }
+        PQclear(result);
+        if (status == PGRES_PIPELINE_SYNC) {
+            store->preparing = 0;
+            become_ready(store);
+        }
+    }
+}
+
+static void poll_connecting(struct store *store)
+{
+    switch (PQconnectPoll(store->pg)) {
+    case PGRES_POLLING_READING:
+        watch(store, EV_READ);
+        return;
+    case PGRES_POLLING_WRITING:
+        watch(store, EV_WRITE);
+        return;
+    case PGRES_POLLING_OK:
+        start_preparing(store);
+        return;
+    default:
+        store_broken(store, "cannot connect");
+    }
+}
+
+static void read_notifications(struct store *store)
+{
+    PGnotify *notify;
+    while (store->pg != NULL && (notify = PQnotifies(store->pg)) != NULL) {
+        if (store->config.notified != NULL)
+            store->config.notified(store->config.arg, notify->extra);
+        PQfreemem(notify);
+    }
+}
+
+static void finish_free(struct store *store);
+
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+    struct store *store = arg;
+    (void)fd;
+    store->depth++;
+    if (store->state == STORE_CONNECTING) {
+        poll_connecting(store);
+    } else {
+        if ((what & EV_READ) != 0 && PQconsumeInput(store->pg) != 1)
+            store_broken(store, "connection lost");
+        else if (store->state == STORE_PREPARING)
+            read_prepared(store);
+        else
+            pipeline_read(store);
+        if (store->pg != NULL && store->state == STORE_READY)
+            read_notifications(store);
+        if (store->pg != NULL)
+            store_watch(store);
+    }
+    store->depth--;
+    finish_free(store);
+}
+
+void store_watch(struct store *store)
+{
+    if (store->pg == NULL || store->state < STORE_PREPARING || store->state == STORE_BACKOFF)
+        return;
+    int left = PQflush(store->pg);
+    if (left < 0)
+        store_broken(store, "connection lost");
+    else
+        watch(store, left > 0 ? EV_READ | EV_WRITE : EV_READ);
+}
+
+void store_deadline(struct store *store)
+{
+    if (store->state != STORE_READY)
+        return;
+    if (list_empty(&store->sent)) {
+        evtimer_del(store->timer);
+        return;
+    }
+    const struct call *oldest = LIST_ITEM(store->sent.next, struct call, link);
+    int64_t limit = store->config.answer_timeout_us > 0 ? store->config.answer_timeout_us : ANSWER_TIMEOUT_US;
+    arm(store, oldest->sent_us + limit - clock_monotonic_us());
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct store *store = arg;
+    (void)fd;
+    (void)what;
+    store->depth++;
+    if (store->state == STORE_DOWN) {
+        move(store, STORE_OPEN);
+        start_resolving(store);
+    } else if (store->state == STORE_BACKOFF) {
+        move(store, STORE_AGAIN);
+        start_resolving(store);
+    } else {
+        if (store->state == STORE_CONNECTING)
+            hosts_rotate(store->hosts); /* the first of the list swallowed the whole time */
+        error_set(&store->error, ERROR_DATABASE, "%s",
+                  store->state == STORE_READY ? "the database did not answer in time"
+                                              : "cannot connect: no answer in time");
+        memcpy(store->error.sqlstate, "08006", 6);
+        broke(store);
+    }
+    store->depth--;
+    finish_free(store);
+}
+
+const char *store_text(struct store *store, enum statement_id statement)
+{
+    if (store->texts[statement] == NULL)
+        store->texts[statement] = store_with_schema(statements[statement].text, store->config.schema);
+    return store->texts[statement];
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+    struct store *store = arg;
+    (void)fd;
+    (void)what;
+    store->depth++;
+    pipeline_refuse(store);
+    store->depth--;
+    finish_free(store);
+}
+
+struct store *store_new(const struct store_config *config)
+{
+    struct store *store = mem_alloc(sizeof *store);
+    store->config = *config;
+    store->config.application_name = mem_string(config->application_name);
+    list_init(&store->waiting);
+    list_init(&store->within);
+    list_init(&store->sent);
+    list_init(&store->refused);
+    store->timer = evtimer_new(config->base, on_timer, store);
+    store->later = evtimer_new(config->base, on_later, store);
+    error_set(&store->error, ERROR_DATABASE, "not connected to the database yet");
+    memcpy(store->error.sqlstate, "08003", 6);
+    store->hosts = hosts_new(&store->config, &store->error);
+    arm(store, 0);
+    return store;
+}
+
+static void finish_free(struct store *store)
+{
+    if (!store->freed || store->depth > 0)
+        return;
+    forget_socket(store);
+    event_free(store->timer);
+    event_free(store->later);
+    if (store->pg != NULL)
+        PQfinish(store->pg);
+    hosts_free(store->hosts);
+    pipeline_free(store);
+    for (int i = 0; i < STATEMENT_COUNT; i++)
+        free(store->texts[i]);
+    free((char *)store->config.application_name);
+    free(store);
+}
+
+void store_free(struct store *store)
+{
+    if (store == NULL)
+        return;
+    store->freed = true;
+    finish_free(store);
+}
+
+bool store_ready(const struct store *store)
+{
+    return store->state == STORE_READY;
+}
+
+size_t store_backlog(const struct store *store)
+{
+    return store->backlog;
+}
+
+int store_backend_pid(const struct store *store)
+{
+    return store->pg != NULL && store->state == STORE_READY ? PQbackendPID(store->pg) : 0;
+}
+
+int64_t store_server_version(const struct store *store)
+{
+    return store->pg != NULL ? PQserverVersion(store->pg) : 0;
+}

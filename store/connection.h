@@ -1,0 +1,91 @@
+/*
+ * Inside of a connection: what connection.c (the state machine), hosts.c (addresses) and pipeline.c
+ * (calls) share. Not for use outside store/.
+ */
+#ifndef STORE_CONNECTION_H
+#define STORE_CONNECTION_H
+
+#include "base/list.h"
+#include "base/machine.h"
+#include "store/store.h"
+
+#include <event2/event.h>
+
+enum store_state { STORE_DOWN, STORE_RESOLVING, STORE_CONNECTING, STORE_PREPARING, STORE_READY, STORE_BACKOFF };
+enum store_event {
+    STORE_OPEN,     /* asked to connect */
+    STORE_RESOLVED, /* all host names have addresses */
+    STORE_CONNECTED,
+    STORE_PREPARED,
+    STORE_LOST, /* any failure, at any stage */
+    STORE_AGAIN /* the back-off is over */
+};
+extern const struct machine store_machine;
+
+#define STORE_DEPTH_MAX 32 /* calls sent and not answered: bounds libpq's result queue */
+
+struct hosts; /* the addresses of one conninfo: hosts.c */
+
+/* One call, from store_call() until its answer. */
+struct call {
+    struct list link;
+    enum statement_id statement;
+    char *script; /* instead of a statement */
+    int flags;
+    bool rollback; /* an internal ROLLBACK */
+    struct store_params params;
+    store_callback callback;
+    void *arg;
+    int skip;         /* results before the statement's own: PREPARE, BEGIN */
+    PGresult *result; /* of the statement */
+    struct rota_error error;
+    int64_t sent_us;
+};
+
+struct store {
+    struct store_config config;
+    enum store_state state;
+    PGconn *pg;
+    struct hosts *hosts;
+    struct event *socket_event; /* of the current socket; libpq may change it while connecting */
+    struct event *timer;        /* connect timeout, back-off, answer deadline */
+    struct event *later;        /* answers refused calls in the next turn */
+    struct list waiting;        /* calls not sent */
+    struct list within;         /* calls of the open transaction, not sent */
+    struct list sent;
+    struct list refused; /* calls to be answered "not connected" */
+    int sent_count;
+    size_t backlog;
+    bool in_transaction; /* from sending BEGIN until COMMIT or ROLLBACK is answered */
+    bool freed;          /* store_free() was called from within a callback */
+    int depth;           /* callbacks running */
+    int failures;        /* in a row: the exponent of the back-off */
+    bool prepared[STATEMENT_COUNT];
+    char *texts[STATEMENT_COUNT]; /* statements with the schema put in, made at first use */
+    int preparing; /* results of PREPARE still to come */
+    struct rota_error error; /* why the connection was lost */
+};
+
+/* connection.c */
+void store_broken(struct store *store, const char *what); /* takes PQerrorMessage along */
+void store_watch(struct store *store);                    /* read always, write while unflushed */
+void store_deadline(struct store *store);                 /* arms the answer timer for the oldest call */
+const char *store_text(struct store *store, enum statement_id statement);
+void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what);
+
+/* hosts.c: parses the conninfo, resolves names without blocking, gives PQconnectStartParams() its lists. */
+struct hosts *hosts_new(const struct store_config *config, struct rota_error *error);
+void hosts_free(struct hosts *hosts);
+void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error), void *arg);
+PGconn *hosts_connect(struct hosts *hosts);
+void hosts_rotate(struct hosts *hosts); /* begin with the next host at the next attempt */
+
+/* pipeline.c */
+void pipeline_pump(struct store *store);                    /* sends what may be sent */
+void pipeline_read(struct store *store);                    /* takes the results that are there */
+void pipeline_lost(struct store *store);                    /* answers everything with store->error */
+void pipeline_refuse(struct store *store);                  /* answers calls made while there was no connection */
+void pipeline_free(struct store *store);
+bool pipeline_prepare(struct store *store, enum statement_id statement); /* sends a PREPARE */
+
+#endif

@@ -1,0 +1,316 @@
+/*
+ * The hosts of a connection string. libpq resolves names blocking, so names are resolved here through
+ * libevent's resolver and handed to libpq as hostaddr beside the name (which TLS verification needs).
+ * A name with several addresses becomes several entries.
+ */
+#include "store/connection.h"
+
+#include "base/memory.h"
+
+#include <arpa/inet.h>
+#include <event2/dns.h>
+#include <event2/util.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define HOSTS_MAX     16 /* of a connection string */
+#define ADDRESSES_MAX 32 /* of all of them */
+
+struct host {
+    char *name; /* "" takes libpq's default socket directory */
+    char *port;
+    char *address; /* given or resolved; "" for sockets */
+    bool to_resolve;
+};
+
+struct hosts {
+    const struct store_config *config;
+    char *invalid; /* why the connection string cannot be used */
+    PQconninfoOption *options;
+    struct host host[HOSTS_MAX];
+    int count;
+    int first; /* where the next attempt begins */
+    struct evdns_base *dns;
+    int asked; /* names out at the resolver */
+    char error[256];
+    struct {
+        int host;
+        char text[INET6_ADDRSTRLEN];
+    } found[ADDRESSES_MAX];
+    int found_count;
+    void (*done)(void *arg, const struct rota_error *error);
+    void *arg;
+};
+
+static const char *option(const struct hosts *hosts, const char *keyword, const char *environment)
+{
+    for (const PQconninfoOption *o = hosts->options; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, keyword) == 0 && o->val != NULL)
+            return o->val;
+    const char *from = environment != NULL ? getenv(environment) : NULL;
+    return from != NULL ? from : "";
+}
+
+/* The n-th entry of a comma-separated list, the last one for a list that is too short; to be freed. */
+static char *nth(const char *list, int n, bool repeat_single)
+{
+    const char *at = list;
+    if (repeat_single && strchr(list, ',') == NULL)
+        return mem_string(list);
+    for (; n > 0; n--) {
+        at = strchr(at, ',');
+        if (at == NULL)
+            return mem_string("");
+        at++;
+    }
+    return mem_string_n(at, strcspn(at, ","));
+}
+
+static bool is_name(const char *host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    return *host != '\0' && *host != '/' && *host != '@' && inet_pton(AF_INET, host, address) != 1 &&
+           inet_pton(AF_INET6, host, address) != 1 && strchr(host, '%') == NULL;
+}
+
+static int list_length(const char *list)
+{
+    int length = 1;
+    for (; *list != '\0'; list++)
+        length += *list == ',';
+    return length;
+}
+
+static void split(struct hosts *hosts)
+{
+    const char *names = option(hosts, "host", "PGHOST"), *addresses = option(hosts, "hostaddr", "PGHOSTADDR");
+    const char *ports = option(hosts, "port", "PGPORT");
+    int count = list_length(*addresses != '\0' ? addresses : names);
+    hosts->count = count < HOSTS_MAX ? count : HOSTS_MAX;
+    for (int i = 0; i < hosts->count; i++) {
+        struct host *host = &hosts->host[i];
+        host->name = nth(names, i, false);
+        host->address = nth(addresses, i, false);
+        host->port = nth(ports, i, true);
+        host->to_resolve = *host->address == '\0' && is_name(host->name);
+    }
+}
+
+struct hosts *hosts_new(const struct store_config *config, struct rota_error *error)
+{
+    struct hosts *hosts = mem_alloc(sizeof *hosts);
+    char *message = NULL;
+    hosts->config = config;
+    hosts->options = PQconninfoParse(config->url, &message);
+    if (hosts->options == NULL) {
+        size_t length = message != NULL ? strcspn(message, "\n") : 0;
+        hosts->invalid = mem_format("the database URL cannot be read: %.*s", (int)length, message);
+        PQfreemem(message);
+        error_set(error, ERROR_USAGE, "%s", hosts->invalid);
+        return hosts;
+    }
+    split(hosts);
+    return hosts;
+}
+
+void hosts_free(struct hosts *hosts)
+{
+    if (hosts == NULL)
+        return;
+    for (int i = 0; i < hosts->count; i++) {
+        free(hosts->host[i].name);
+        free(hosts->host[i].port);
+        free(hosts->host[i].address);
+    }
+    if (hosts->dns != NULL)
+        evdns_base_free(hosts->dns, 0);
+    PQconninfoFree(hosts->options);
+    free(hosts->invalid);
+    free(hosts);
+}
+
+void hosts_rotate(struct hosts *hosts)
+{
+    if (hosts->count > 0)
+        hosts->first = (hosts->first + 1) % hosts->count;
+}
+
+/* Reports from the loop, never from inside hosts_resolve(). */
+static void on_resolved(evutil_socket_t fd, short what, void *arg)
+{
+    struct hosts *hosts = arg;
+    (void)fd;
+    (void)what;
+    struct rota_error error = {0};
+    bool usable = false;
+    for (int i = 0; i < hosts->count; i++)
+        usable = usable || !hosts->host[i].to_resolve;
+    if (hosts->invalid != NULL)
+        error_set(&error, ERROR_USAGE, "%s", hosts->invalid);
+    else if (!usable && hosts->found_count == 0)
+        error_set(&error, ERROR_DATABASE, "cannot resolve the database's host: %s", hosts->error);
+    hosts->done(hosts->arg, error.code != ERROR_NONE ? &error : NULL);
+}
+
+static void report(struct hosts *hosts)
+{
+    struct timeval now = {0, 0};
+    event_base_once(hosts->config->base, -1, EV_TIMEOUT, on_resolved, hosts, &now);
+}
+
+struct question {
+    struct hosts *hosts;
+    int host;
+};
+
+static void on_addresses(int failed, struct evutil_addrinfo *list, void *arg)
+{
+    struct question *question = arg;
+    struct hosts *hosts = question->hosts;
+    if (failed == EVUTIL_EAI_CANCEL) { /* the resolver is being freed */
+        free(question);
+        return;
+    }
+    if (failed != 0)
+        snprintf(hosts->error, sizeof hosts->error, "%s: %s", hosts->host[question->host].name,
+                 evutil_gai_strerror(failed));
+    for (struct evutil_addrinfo *at = list; at != NULL && hosts->found_count < ADDRESSES_MAX; at = at->ai_next) {
+        int place = hosts->found_count;
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, hosts->found[place].text, INET6_ADDRSTRLEN, NULL, 0,
+                        NI_NUMERICHOST) != 0)
+            continue;
+        hosts->found[place].host = question->host;
+        hosts->found_count++;
+    }
+    if (list != NULL)
+        evutil_freeaddrinfo(list);
+    free(question);
+    if (--hosts->asked == 0)
+        report(hosts);
+}
+
+static struct evdns_base *resolver(struct event_base *base)
+{
+    struct evdns_base *dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (dns == NULL)
+        return NULL;
+    evdns_base_resolv_conf_parse(dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+    evdns_base_set_option(dns, "timeout:", "2");
+    evdns_base_set_option(dns, "attempts:", "2");
+    return dns;
+}
+
+void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error), void *arg)
+{
+    hosts->done = done;
+    hosts->arg = arg;
+    hosts->found_count = 0;
+    hosts->asked = 1; /* so that answers from inside the loop below do not report early */
+    for (int i = 0; i < hosts->count; i++) {
+        if (!hosts->host[i].to_resolve)
+            continue;
+        if (hosts->dns == NULL)
+            hosts->dns = resolver(hosts->config->base);
+        struct question *question = mem_alloc(sizeof *question);
+        *question = (struct question){hosts, i};
+        struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                                        .ai_flags = EVUTIL_AI_ADDRCONFIG};
+        hosts->asked++;
+        evdns_getaddrinfo(hosts->dns, hosts->host[i].name, NULL, &hints, on_addresses, question);
+    }
+    if (--hosts->asked == 0)
+        report(hosts);
+}
+
+struct entries {
+    struct buffer names, addresses, ports;
+    int count;
+};
+
+static void add_entry(struct entries *entries, const char *name, const char *address, const char *port)
+{
+    const char *comma = entries->count++ > 0 ? "," : "";
+    buffer_format(&entries->names, "%s%s", comma, name);
+    buffer_format(&entries->addresses, "%s%s", comma, address);
+    buffer_format(&entries->ports, "%s%s", comma, port);
+}
+
+static void list_entries(const struct hosts *hosts, struct entries *entries)
+{
+    for (int n = 0; n < hosts->count; n++) {
+        int i = (hosts->first + n) % hosts->count;
+        const struct host *host = &hosts->host[i];
+        if (!host->to_resolve)
+            add_entry(entries, host->name, host->address, host->port);
+        for (int f = 0; f < hosts->found_count; f++)
+            if (hosts->found[f].host == i)
+                add_entry(entries, host->name, hosts->found[f].text, host->port);
+    }
+}
+
+struct keywords {
+    const char *keys[64];
+    const char *values[64];
+    int count;
+};
+
+static void set_keyword(struct keywords *keywords, const char *key, const char *value)
+{
+    if (value == NULL || *value == '\0' || keywords->count >= 63)
+        return;
+    for (int i = 0; i < keywords->count; i++) {
+        if (strcmp(keywords->keys[i], key) == 0) {
+            keywords->values[i] = value;
+            return;
+        }
+    }
+    keywords->keys[keywords->count] = key;
+    keywords->values[keywords->count++] = value;
+}
+
+static bool has_keyword(const struct keywords *keywords, const char *key)
+{
+    for (int i = 0; i < keywords->count; i++)
+        if (strcmp(keywords->keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+static void set_default(struct keywords *keywords, const char *key, const char *value)
+{
+    if (!has_keyword(keywords, key))
+        set_keyword(keywords, key, value);
+}
+
+PGconn *hosts_connect(struct hosts *hosts)
+{
+    const struct store_config *config = hosts->config;
+    struct entries entries = {0};
+    struct keywords keywords = {0};
+    list_entries(hosts, &entries);
+    for (const PQconninfoOption *o = hosts->options; o->keyword != NULL; o++)
+        set_keyword(&keywords, o->keyword, o->val);
+    set_keyword(&keywords, "host", buffer_text(&entries.names));
+    set_keyword(&keywords, "hostaddr", buffer_text(&entries.addresses));
+    set_keyword(&keywords, "port", buffer_text(&entries.ports));
+    /* a server that has gone away without a word is noticed in seconds, not hours */
+    set_default(&keywords, "keepalives_idle", "3");
+    set_default(&keywords, "keepalives_interval", "1");
+    set_default(&keywords, "keepalives_count", "3");
+    set_default(&keywords, "tcp_user_timeout", "5000");
+    set_keyword(&keywords, "application_name", config->application_name);
+    set_keyword(&keywords, "client_encoding", "UTF8");
+    const char *given = option(hosts, "options", "PGOPTIONS");
+    char *options = mem_format("%s -c search_path=pg_catalog -c jit=off %s", given,
+                               config->options != NULL ? config->options : "");
+    set_keyword(&keywords, "options", options);
+    PGconn *pg = PQconnectStartParams(keywords.keys, keywords.values, 0);
+    free(options);
+    buffer_free(&entries.names);
+    buffer_free(&entries.addresses);
+    buffer_free(&entries.ports);
+    return pg;
+}

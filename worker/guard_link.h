@@ -1,0 +1,56 @@
+/*
+ * The coordinator's end of the guard: starts it, tells it what to start and to kill, hears what
+ * became of it. Nothing here blocks after guard_link_new(); commands the guard does not take at once
+ * are kept in order.
+ */
+#ifndef WORKER_GUARD_LINK_H
+#define WORKER_GUARD_LINK_H
+
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct event_base;
+struct guard_link;
+
+/* Called from the event loop. After `lost` nothing else is called. */
+struct guard_link_callbacks {
+    void *arg;
+    void (*started)(void *arg, uint32_t number, pid_t pid);
+    void (*refused)(void *arg, uint32_t number, const char *why);
+    void (*ended)(void *arg, uint32_t number, int status, bool by_lease);
+    void (*lost)(void *arg);
+};
+
+/*
+ * Executes `self guard` and waits (at most 10 s) for its first word. Its environment, which every
+ * worker inherits, is this process' without the node's own settings (ROTA_*), which may hold the
+ * way to the database; with ROTA_NODE.
+ */
+struct guard_link *guard_link_new(struct event_base *base, const char *self, const char *node,
+                                  const struct log *log,
+                                  const struct guard_link_callbacks *callbacks,
+                                  struct rota_error *error);
+
+/* Starts a worker with `fd` as its input and output; takes the descriptor. -1: argv is too long. */
+int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv, int fd,
+                     struct rota_error *error);
+
+/* To the worker's whole group; SIGKILL to all its descendants too. */
+void guard_link_kill(struct guard_link *link, uint32_t number, int signal);
+
+/*
+ * Whether the worker's group dies with the lease. -1: the guard cannot be told now, so that no lane
+ * run may be handed over.
+ */
+int guard_link_lane(struct guard_link *link, uint32_t number, bool lane);
+
+void guard_link_lease(struct guard_link *link, int64_t valid_until_boot_us);
+
+/* The guard ends every worker and itself; returns when it has. NULL is fine. */
+void guard_link_free(struct guard_link *link);
+
+#endif
