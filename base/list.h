@@ -36,6 +36,12 @@ static inline void list_append(struct list *list, struct list *item)
     list->previous = item;
 }
 
+/* At the head of the list. The item must be on no list. */
+static inline void list_prepend(struct list *list, struct list *item)
+{
+    list_append(list->next, item);
+}
+
 #define LIST_ITEM(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* The body may remove `item` itself from the list. */

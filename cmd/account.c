@@ -87,7 +87,8 @@ int account_can_reach(const struct account *account, const char *path, struct ro
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) == 255)
-        return error_set(error, ERROR_REFUSED, "cannot become the user %s: rota runs as root "
+        return error_set(error, ERROR_REFUSED,
+                         "cannot become the user %s: rota runs as root "
                          "without the right to change users; start it as an ordinary user",
                          account->name);
     size_t length = prefix_length(path, WEXITSTATUS(status));

@@ -71,7 +71,8 @@ static void stream_lines(struct stream *stream, bool all)
 /* False at end of file or when there is nothing to read now. */
 static bool stream_read(struct stream *stream)
 {
-    ssize_t length = read(event_get_fd(stream->readable), buffer_reserve(&stream->buffer, 4096), 4096);
+    ssize_t length =
+        read(event_get_fd(stream->readable), buffer_reserve(&stream->buffer, 4096), 4096);
     if (length > 0) {
         stream->buffer.length += (size_t)length;
         stream_lines(stream, false);

@@ -1,7 +1,7 @@
 /*
- * Child processes of `rota up` on its event loop: each in a session of its own, so that Ctrl-C in the
- * terminal reaches `up` alone; each is told by the kernel when `up` dies; what they print comes line
- * by line, and their end after their last line.
+ * Child processes of `rota up` on its event loop: each in a session of its own, so that Ctrl-C in
+ * the terminal reaches `up` alone; each is told by the kernel when `up` dies; what they print comes
+ * line by line, and their end after their last line.
  */
 #ifndef CMD_CHILD_H
 #define CMD_CHILD_H

@@ -32,7 +32,8 @@ int cmd_version(int argc, char **argv);
 int cmd_fail(const char *command, const struct rota_error *error);
 int cmd_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* An argument nobody took: usage, with the nearest of the command's own options and its settings. */
+/* An argument nobody took: usage, with the nearest of the command's own options and its settings.
+ */
 int cmd_unknown(const char *command, const char *argument, const char *const *own_options,
                 unsigned setting_scope);
 

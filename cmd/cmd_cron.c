@@ -27,7 +27,8 @@ static const char help_text[] =
     "       rota cron --stdin\n"
     "\n"
     "Explains a cron expression in words and lists its next occurrences.\n"
-    "EXPR, in quotes: Quartz's 6 or 7 fields (second minute hour day month weekday [year]), the 5 of\n"
+    "EXPR, in quotes: Quartz's 6 or 7 fields (second minute hour day month weekday [year]), the 5 "
+    "of\n"
     "Unix (minute hour day month weekday), or @yearly @monthly @weekly @daily @hourly.\n"
     "\n"
     "  --tz ZONE     IANA zone the expression is read in (default: UTC)\n"
@@ -104,7 +105,7 @@ static void print_text(const struct question *question)
     int64_t at_s = question->after_s, left = question->count;
     cron_describe(&question->cron, &out);
     buffer_char(&out, '\n');
-    if (!zone_fixed(question->zone)) {
+    if (zone_find(question->zone, at_s) + 1 < zone_span_count(question->zone)) {
         cron_describe_clock_change(&question->cron, &out);
         buffer_char(&out, '\n');
     }
@@ -201,7 +202,7 @@ static int split_line(char *line, char *columns[4], struct rota_error *error)
 static int parse_line(char *line, struct zone_cache *zones, struct question *question,
                       struct rota_error *error)
 {
-    char *columns[4];
+    char *columns[4] = {NULL};
     if (split_line(line, columns, error) != 0)
         return -1;
     if (text_int64(columns[2], strlen(columns[2]), &question->after_s) != 0)
@@ -375,8 +376,8 @@ static int parse_options(int argc, char **argv, struct options *options)
         } else if (strncmp(argv[i], "--", 2) == 0) {
             return cmd_usage("cron", "unknown option %.60s", argv[i]);
         } else if (options->expression != NULL) {
-            return cmd_usage("cron", "unexpected \"%.60s\": the expression is one argument, in quotes",
-                             argv[i]);
+            return cmd_usage(
+                "cron", "unexpected \"%.60s\": the expression is one argument, in quotes", argv[i]);
         } else {
             options->expression = argv[i];
         }

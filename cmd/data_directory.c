@@ -127,7 +127,8 @@ int data_directory_open(struct data_directory *ret_directory, const char *path,
     mode_t mode = account->other ? 0711 : 0700;
     if (make_parents(path, error) != 0)
         return -1;
-    if (mkdir(path, mode) != 0 && errno != EEXIST)
+    bool made = mkdir(path, mode) == 0;
+    if (!made && errno != EEXIST)
         return error_set(error, ERROR_REFUSED, "cannot create the data directory %s: %s", path,
                          strerror(errno));
     directory.path = real_path(path, error);
@@ -135,6 +136,8 @@ int data_directory_open(struct data_directory *ret_directory, const char *path,
         data_directory_write(directory.path, MARKER, MARKER_TEXT, error) != 0 ||
         lock_directory(&directory, error) != 0) {
         data_directory_close(&directory);
+        if (made)
+            rmdir(path); /* nobody wants an empty directory left behind */
         return -1;
     }
     *ret_directory = directory;
@@ -202,6 +205,19 @@ char *data_directory_read(const char *path, const char *name, struct rota_error 
         close(fd);
     free(file);
     return text;
+}
+
+int data_directory_rename(const char *from, const char *to, struct rota_error *error)
+{
+    char *parent = mem_string_n(to, (size_t)(strrchr(to, '/') - to));
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed = 0;
+    if (fd < 0 || rename(from, to) != 0 || fsync(fd) != 0)
+        failed = error_set(error, ERROR_REFUSED, "cannot rename %s to %s: %s", from, to,
+                           strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(parent);
+    return failed;
 }
 
 static int remove_entry(const char *path, const struct stat *about, int kind, struct FTW *place)

@@ -44,6 +44,8 @@ int data_directory_write(const char *path, const char *name, const char *text,
 /* Without the line end; to be freed. NULL with error. */
 char *data_directory_read(const char *path, const char *name, struct rota_error *error);
 
+/* Renames within one directory, so that it lasts even if the machine fails now. */
+int data_directory_rename(const char *from, const char *to, struct rota_error *error);
 /* Removes a directory with all in it; a missing one is fine. */
 int data_directory_remove(const char *path, struct rota_error *error);
 

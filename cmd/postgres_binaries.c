@@ -28,7 +28,8 @@ static void read_all(int fd, char *ret_text, size_t size)
     ret_text[filled] = '\0';
 }
 
-/* The first line a program prints; "" where it cannot be run. Only for programs that end at once. */
+/* The first line a program prints; "" where it cannot be run. Only for programs that end at once.
+ */
 static void first_line(const char *program, const char *argument, char *ret_line, size_t size)
 {
     int ends[2], status;
@@ -114,7 +115,7 @@ int postgres_binaries_find(struct postgres_binaries *ret_binaries, const char *b
     if (binaries.version == 0 && wanted != 0)
         return error_set(error, ERROR_REFUSED,
                          "the data directory was made by PostgreSQL %d, whose programs are not "
-                         "here: `apt-get install postgresql-%d`, name them with --pg-bindir, or "
+                         "here: install PostgreSQL %d, name its programs with --pg-bindir, or "
                          "choose another directory with --data",
                          wanted, wanted);
     if (binaries.version == 0)

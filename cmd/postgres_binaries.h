@@ -12,8 +12,8 @@ struct postgres_binaries {
 };
 
 /*
- * `bindir` as set by the user, or NULL: looked for. `wanted` is the major version the data were made
- * with, 0: any, the newest. -1 with what to install.
+ * `bindir` as set by the user, or NULL: looked for. `wanted` is the major version the data were
+ * made with, 0: any, the newest. -1 with what to install.
  */
 int postgres_binaries_find(struct postgres_binaries *ret_binaries, const char *bindir, int wanted,
                            struct rota_error *error);

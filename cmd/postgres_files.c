@@ -23,6 +23,7 @@
 #define LOG_BYTES_MAX  (10 * 1024 * 1024) /* a larger log is put aside at the next start */
 #define LOG_TAIL_BYTES 16384              /* read to find what went wrong */
 #define SOCKET_NOTE    "socket_directory" /* file with the path of a temporary socket directory */
+#define PASSWORD_COPY  "initdb-password"
 #define TEMPORARY_NAME "/rota-socket-"
 
 /* A value of postgresql.conf in quotes. */
@@ -54,19 +55,20 @@ int postgres_write_settings(const char *directory, const char *socket_directory,
                             struct rota_error *error)
 {
     struct buffer text = {0};
-    buffer_format(&text,
-                  "# Written by `rota up` at every start. Your own settings: postgresql.local.conf.\n"
-                  "cluster_name = 'rota up'\n"
-                  "listen_addresses = '127.0.0.1'\n"
-                  "port = %d\n"
-                  "unix_socket_permissions = 0700\n"
-                  "max_connections = 200\n"
-                  "shared_buffers = 128MB\n"
-                  "autovacuum_naptime = 10s\n"
-                  "log_line_prefix = '%%m [%%p] '\n"
-                  "log_timezone = 'UTC'\n"
-                  "timezone = 'UTC'\n",
-                  port);
+    buffer_format(
+        &text,
+        "# Written by `rota up` at every start. Your own settings: postgresql.local.conf.\n"
+        "cluster_name = 'rota up'\n"
+        "listen_addresses = '127.0.0.1'\n"
+        "port = %d\n"
+        "unix_socket_permissions = 0700\n"
+        "max_connections = 200\n"
+        "shared_buffers = 128MB\n"
+        "autovacuum_naptime = 10s\n"
+        "log_line_prefix = '%%m [%%p] '\n"
+        "log_timezone = 'UTC'\n"
+        "timezone = 'UTC'\n",
+        port);
     buffer_string(&text, "unix_socket_directories = ");
     put_quoted(&text, socket_directory);
     buffer_format(&text, "hba_file = ");
@@ -101,14 +103,14 @@ char *postgres_password(const char *directory, struct rota_error *error)
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(text + 2 * i, 3, "%02x", random[i]);
     return data_directory_write(directory, DATA_PASSWORD, text, error) == 0 ? mem_string(text)
-                                                                             : NULL;
+                                                                            : NULL;
 }
 
 char *postgres_password_copy(const char *directory, const char *password,
                              const struct account *account, struct rota_error *error)
 {
-    char *file = mem_format("%s/initdb-password", directory);
-    if (data_directory_write(directory, "initdb-password", password, error) == 0) {
+    char *file = mem_format("%s/" PASSWORD_COPY, directory);
+    if (data_directory_write(directory, PASSWORD_COPY, password, error) == 0) {
         if (!account->other || chown(file, account->uid, account->gid) == 0)
             return file;
         error_set(error, ERROR_REFUSED, "cannot give %s to %s: %s", file, account->name,
@@ -116,6 +118,13 @@ char *postgres_password_copy(const char *directory, const char *password,
     }
     free(file);
     return NULL;
+}
+
+void postgres_remove_password_copy(const char *directory)
+{
+    char *file = mem_format("%s/" PASSWORD_COPY, directory);
+    unlink(file);
+    free(file);
 }
 
 int postgres_make_directory(const char *path, const struct account *account,
@@ -130,7 +139,8 @@ int postgres_make_directory(const char *path, const struct account *account,
 
 static bool fits_socket(const char *directory)
 {
-    return strlen(directory) + strlen("/.s.PGSQL.65535") < sizeof ((struct sockaddr_un *)0)->sun_path;
+    return strlen(directory) + strlen("/.s.PGSQL.65535") <
+           sizeof((struct sockaddr_un *)0)->sun_path;
 }
 
 static char *temporary_directory(const char *directory, const struct account *account,

@@ -1,7 +1,7 @@
 /*
- * The files of the private PostgreSQL outside its own directory: settings, who may connect, password,
- * log, and where its socket lives. Nothing is written into PostgreSQL's directory: where `up` runs as
- * root, that belongs to another user.
+ * The files of the private PostgreSQL outside its own directory: settings, who may connect,
+ * password, log, and where its socket lives. Nothing is written into PostgreSQL's directory: where
+ * `up` runs as root, that belongs to another user.
  */
 #ifndef CMD_POSTGRES_FILES_H
 #define CMD_POSTGRES_FILES_H
@@ -21,10 +21,11 @@ char *postgres_password(const char *directory, struct rota_error *error);
 /* A copy of it that the account may read, for initdb; returns its path, to be freed. */
 char *postgres_password_copy(const char *directory, const char *password,
                              const struct account *account, struct rota_error *error);
+void postgres_remove_password_copy(const char *directory);
 
 /*
- * A directory for the socket that the account owns and nobody else enters: in the data directory, or
- * a new one in a temporary place where that path is too long for a socket. To be freed.
+ * A directory for the socket that the account owns and nobody else enters: in the data directory,
+ * or a new one in a temporary place where that path is too long for a socket. To be freed.
  */
 char *postgres_socket_directory(const char *directory, const struct account *account,
                                 struct rota_error *error);

@@ -64,7 +64,8 @@ int postgres_is_ready(const char *data, pid_t pid)
     return line != NULL && strncmp(line, "ready", 5) == 0;
 }
 
-/* One of the processes, `wanted` if it is among them; signals all but returns 0 if there is none. */
+/* One of the processes, `wanted` if it is among them; signals all but returns 0 if there is none.
+ */
 static pid_t each_process(const struct stat *data, pid_t wanted, int signal)
 {
     DIR *processes = opendir("/proc");

@@ -37,7 +37,7 @@ struct private_postgres {
     struct postgres_binaries binaries;
     struct private_postgres_callbacks callbacks;
     char *directory;
-    char *data; /* directory/postgres */
+    char *data;  /* directory/postgres */
     char *draft; /* directory/postgres.new */
     char *password;
     char *socket_directory;
@@ -186,8 +186,7 @@ static int watch_pid_file(struct private_postgres *postgres, struct rota_error *
             close(fd);
         return -1;
     }
-    postgres->pid_file =
-        event_new(postgres->base, fd, EV_READ | EV_PERSIST, on_pid_file, postgres);
+    postgres->pid_file = event_new(postgres->base, fd, EV_READ | EV_PERSIST, on_pid_file, postgres);
     event_add(postgres->pid_file, NULL);
     return 0;
 }
@@ -273,8 +272,7 @@ static void on_database_made(void *arg, int status)
         end(postgres, NULL);
     } else if (status != 0) {
         end_with_log(postgres, "cannot create the database");
-    } else if (rename(postgres->draft, postgres->data) != 0) {
-        error_set(&error, ERROR_REFUSED, "cannot rename %s: %s", postgres->draft, strerror(errno));
+    } else if (data_directory_rename(postgres->draft, postgres->data, &error) != 0) {
         end(postgres, &error);
     } else {
         postgres->created = true;
@@ -288,9 +286,10 @@ static void on_initdb_ended(void *arg, int status)
     struct private_postgres *postgres = arg;
     struct rota_error error;
     char *program = mem_format("%s/postgres", postgres->binaries.directory);
-    const char *argv[] = {program,           "--single", "-D",        postgres->draft, "-c",
-                          "exit_on_error=on", "template1", NULL};
+    const char *argv[] = {program, "--single",         "-D",        postgres->draft,
+                          "-c",    "exit_on_error=on", "template1", NULL};
     postgres->child = NULL;
+    postgres_remove_password_copy(postgres->directory);
     if (postgres->state == STOPPING)
         end(postgres, NULL);
     else if (status != 0)
@@ -300,29 +299,33 @@ static void on_initdb_ended(void *arg, int status)
     free(program);
 }
 
+static int start_initdb(struct private_postgres *postgres, struct rota_error *error)
+{
+    char *file =
+        postgres_password_copy(postgres->directory, postgres->password, &postgres->account, error);
+    if (file == NULL)
+        return -1;
+    char *program = mem_format("%s/initdb", postgres->binaries.directory);
+    char *password_flag = mem_format("--pwfile=%s", file);
+    const char *argv[] = {program, "-D",   postgres->draft, "-U",
+                          "rota",  "-A",   "scram-sha-256", password_flag,
+                          "-E",    "UTF8", "--no-locale",   NULL};
+    int failed = run(postgres, argv, NULL, SIGKILL, on_initdb_ended, error);
+    free(password_flag);
+    free(program);
+    free(file);
+    return failed;
+}
+
 static void create(struct private_postgres *postgres)
 {
     struct rota_error error;
-    char *program = mem_format("%s/initdb", postgres->binaries.directory), *password_file = NULL;
     move(postgres, CREATING);
     postgres->callbacks.busy(postgres->callbacks.arg, "creating the PostgreSQL data directory");
     if (data_directory_remove(postgres->draft, &error) != 0 ||
         postgres_make_directory(postgres->draft, &postgres->account, &error) != 0 ||
-        (password_file = postgres_password_copy(postgres->directory, postgres->password,
-                                                &postgres->account, &error)) == NULL)
-        goto failed;
-    char *password_flag = mem_format("--pwfile=%s", password_file);
-    const char *argv[] = {program, "-D", postgres->draft, "-U", "rota", "-A", "scram-sha-256",
-                          password_flag, "-E", "UTF8", "--no-locale", NULL};
-    int failed = run(postgres, argv, NULL, SIGKILL, on_initdb_ended, &error);
-    free(password_flag);
-    if (failed == 0)
-        goto out;
-failed:
-    end(postgres, &error);
-out:
-    free(password_file);
-    free(program);
+        start_initdb(postgres, &error) != 0)
+        end(postgres, &error);
 }
 
 /* --- clearing --- */

@@ -1,6 +1,6 @@
 /*
- * The private PostgreSQL of `rota up`: made, started and stopped in its data directory. Reached by a
- * Unix socket in a directory that only its user may enter, and by TCP on 127.0.0.1 at a port the
+ * The private PostgreSQL of `rota up`: made, started and stopped in its data directory. Reached by
+ * a Unix socket in a directory that only its user may enter, and by TCP on 127.0.0.1 at a port the
  * kernel chose; both ask for a generated password. Everything happens on the event loop.
  *
  *   clearing    a server that a killed `up` left behind is stopped
@@ -50,7 +50,7 @@ void private_postgres_hurry(struct private_postgres *postgres); /* an immediate 
 
 const char *private_postgres_url(const struct private_postgres *postgres); /* once ready */
 int private_postgres_port(const struct private_postgres *postgres);
-int private_postgres_version(const struct private_postgres *postgres); /* major */
+int private_postgres_version(const struct private_postgres *postgres);  /* major */
 bool private_postgres_created(const struct private_postgres *postgres); /* in this run */
 
 #endif

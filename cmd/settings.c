@@ -2,7 +2,7 @@
  * Values of settings from their sources: file, environment, flags, each stronger than the one
  * before; then the checks that concern two settings at once. The table itself: settings_table.c.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
 #include "base/clock.h"
 #include "base/instant.h"
@@ -163,10 +163,23 @@ static void default_node_name(struct settings *settings)
     set_default(settings, SETTING_NODE_NAME, host);
 }
 
+/* A short lease alone shall do: the heartbeat then follows it. */
+static void default_heartbeat(struct settings *settings)
+{
+    char text[TIME_TEXT_SIZE];
+    int64_t fifth_us = settings_number(settings, SETTING_LEASE) / 5;
+    if (settings_given(settings, SETTING_HEARTBEAT) ||
+        settings_number(settings, SETTING_HEARTBEAT) <= fifth_us)
+        return;
+    setting_value_free(&settings->values[SETTING_HEARTBEAT]);
+    set_default(settings, SETTING_HEARTBEAT, duration_format(fifth_us, text));
+}
+
 static void apply_defaults(struct settings *settings)
 {
     for (int id = 0; id < SETTING_COUNT; id++)
         set_default(settings, (enum setting_id)id, settings_row((enum setting_id)id)->standard);
+    default_heartbeat(settings);
     set_default(settings, SETTING_RESTART_DELAY, settings_text(settings, SETTING_LEASE));
     set_default(settings, SETTING_LOCK_NAMESPACE, settings_text(settings, SETTING_SCHEMA));
     set_default(settings, SETTING_MANIFESTS, "[]");
@@ -183,10 +196,11 @@ static int check_together(const struct settings *settings, struct rota_error *er
     const struct setting_value *lease = &settings->values[SETTING_LEASE];
     if (heartbeat->number * 2 < lease->number)
         return 0;
-    return error_set(error, ERROR_REFUSED,
-                     "heartbeat %s (from %s) must be less than half the lease %s (from %s), so that "
-                     "one lost renewal is no lost lease",
-                     heartbeat->text, heartbeat->origin, lease->text, lease->origin);
+    return error_set(
+        error, ERROR_REFUSED,
+        "heartbeat %s (from %s) must be less than half the lease %s (from %s), so that "
+        "one lost renewal is no lost lease",
+        heartbeat->text, heartbeat->origin, lease->text, lease->origin);
 }
 
 int settings_load(struct settings *settings, struct rota_error *error)

@@ -1,7 +1,7 @@
 /*
  * Every setting of rota stands once, in the table of settings_table.c: flag, environment variable,
- * key of the --config file, help, checks and `rota settings` all derive from it. Sources in order of
- * strength: flag, environment (an empty variable counts as not set), file, default.
+ * key of the --config file, help, checks and `rota settings` all derive from it. Sources in order
+ * of strength: flag, environment (an empty variable counts as not set), file, default.
  *
  * A command makes settings_new(), offers each argument it does not know to settings_take_flag(),
  * then calls settings_load() once, and reads values by id.
@@ -10,7 +10,6 @@
 #define CMD_SETTINGS_H
 
 #include "base/error.h"
-#include "base/json.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +18,6 @@
 
 struct node_config;
 struct settings;
-struct worker_pool_config;
 
 enum setting_id {
     SETTING_CONFIG,
@@ -69,11 +67,11 @@ struct setting {
     const char *name; /* as in the file; --kebab-case and ROTA_UPPER_CASE follow from it */
     enum setting_type type;
     unsigned scopes;
-    bool secret;           /* may hold a password: shown masked */
-    const char *standard;  /* default, as text; NULL: none, or computed as `help` says */
-    int64_t low, high;     /* allowed numbers and durations */
+    bool secret;          /* may hold a password: shown masked */
+    const char *standard; /* default, as text; NULL: none, or computed as `help` says */
+    int64_t low, high;    /* allowed numbers and durations */
     int (*check)(const char *text, struct rota_error *error); /* further rules; may be NULL */
-    const char *variable;  /* a second environment variable; weaker than ROTA_… */
+    const char *variable; /* a second environment variable; weaker than ROTA_… */
     const char *help;
 };
 
@@ -122,32 +120,5 @@ bool settings_wants_data(const struct settings *settings);
 
 /* A connection string or URI with its passwords replaced by ***. To be freed. */
 char *settings_mask(const char *database_url);
-
-/* --- between the files of settings ------------------------------------------------------------ */
-
-struct setting_value {
-    char *text; /* as a flag would give it; lists as a JSON array */
-    int64_t number;
-    char **list; /* NULL-terminated */
-    char *origin;
-    bool given;
-};
-
-/* Parses and checks; on success replaces *value. `origin` goes into the message. */
-int setting_value_set(struct setting_value *value, enum setting_id id, const char *text,
-                      const char *origin, struct rota_error *error);
-void setting_value_free(struct setting_value *value);
-
-/* One key of the --config file; adds the values of `path` to values[]. */
-int settings_read_file(struct setting_value *values, const char *path, struct rota_error *error);
-
-struct pool_table {
-    struct worker_pool_config *pools; /* the first is the built-in one */
-    size_t count;
-};
-/* `text` is the JSON of the setting, NULL: only the built-in pool. */
-int pool_table_parse(struct pool_table *ret_table, const char *text, int slots,
-                     struct rota_error *error);
-void pool_table_free(struct pool_table *table);
 
 #endif

@@ -2,8 +2,9 @@
  * The --config file: one JSON object with settings by name. Every key is checked, also those the
  * running command does not use, so that a file is either right for all commands or refused.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -57,9 +58,9 @@ static int unknown_key(const char *path, const struct json *json, const struct j
 static const char *expected(enum setting_type type)
 {
     static const char *const texts[] = {
-        "a text in quotes",        "a duration in quotes, for example \"10s\"",
-        "a number",                "true or false",
-        "a list of texts",         "an object: {\"py\":{\"command\":[…]}}"};
+        "a text in quotes", "a duration in quotes, for example \"10s\"",
+        "a number",         "true or false",
+        "a list of texts",  "an object: {\"py\":{\"command\":[…]}}"};
     return texts[type];
 }
 
@@ -109,12 +110,17 @@ static int read_key(struct setting_value *values, const char *path, const struct
     json_position(json, value, &line, &column);
     if (name != NULL && strchr(name, '-') == NULL)
         id = settings_find(name, strlen(name));
-    if (id < 0 || id == SETTING_CONFIG) {
+    if (id < 0) {
         unknown_key(path, json, key, error);
         goto out;
     }
     origin = mem_format("%s:%d:%d", path, line, column);
     const struct setting *row = settings_row((enum setting_id)id);
+    if (id == SETTING_CONFIG) {
+        error_set(error, ERROR_REFUSED, "config (from %s): a settings file cannot name another one",
+                  origin);
+        goto out;
+    }
     if (!fits(row->type, value->type)) {
         error_set(error, ERROR_REFUSED, "%s (from %s): %s stands here: write %s", row->name, origin,
                   json_type_name(value->type), expected(row->type));
@@ -148,8 +154,10 @@ int settings_read_file(struct setting_value *values, const char *path, struct ro
         goto out;
     }
     if (json.values[0].type != JSON_OBJECT) {
-        error_set(error, ERROR_REFUSED, "the settings file %s holds %s: write an object, {\"lease\": "
-                  "\"10s\"}", path, json_type_name(json.values[0].type));
+        error_set(error, ERROR_REFUSED,
+                  "the settings file %s holds %s: write an object, {\"lease\": "
+                  "\"10s\"}",
+                  path, json_type_name(json.values[0].type));
         goto out;
     }
     failed = 0;

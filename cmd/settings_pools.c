@@ -2,8 +2,9 @@
  * The setting `pools`: {"py":{"command":["python3","worker.py"],"processes":4}}. The built-in pool
  * is always there and stands first; it takes its slots from the setting `slots`.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "worker/worker.h"
@@ -101,7 +102,8 @@ static int read_pool(const struct json *json, const struct json_value *object,
 static int read_name(const struct json *json, const struct json_value *key, char **ret_name,
                      struct rota_error *error)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     char *name = json_text(key);
     if (name == NULL || *name == '\0' || strlen(name) > 40 ||
         strspn(name, letters) != strlen(name)) {

@@ -112,17 +112,21 @@ static const struct setting table[SETTING_COUNT] = {
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
     [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP,
-                      .help = "data directory of `rota up`; default /var/lib/rota/up for root, else "
-                              "$XDG_DATA_HOME/rota or ~/.local/share/rota"},
+                      .help =
+                          "data directory of `rota up`; default /var/lib/rota/up for root, else "
+                          "$XDG_DATA_HOME/rota or ~/.local/share/rota"},
     [SETTING_PG_BINDIR] = {"pg_bindir", SETTING_TEXT, SCOPE_UP,
-                           .help = "where `rota up` finds initdb and postgres; default: looked for"},
+                           .help =
+                               "where `rota up` finds initdb and postgres; default: looked for"},
     [SETTING_SCHEMA] = {"schema", SETTING_TEXT, SCOPE_ALL, .standard = "rota",
                         .check = check_identifier,
-                        .help = "schema of rota's tables; fleets that share a database differ in it"},
+                        .help =
+                            "schema of rota's tables; fleets that share a database differ in it"},
     [SETTING_LOCK_NAMESPACE] = {"lock_namespace", SETTING_TEXT, SCOPE_ALL,
                                 .check = check_identifier,
-                                .help = "fleets with the same one share cluster locks; default: the "
-                                        "schema's name"},
+                                .help =
+                                    "fleets with the same one share cluster locks; default: the "
+                                    "schema's name"},
     [SETTING_NODE_NAME] = {"node_name", SETTING_TEXT, SCOPE_NODE, .check = check_node_name,
                            .help = "a restarted node keeps its name; default: the host's name"},
     [SETTING_HTTP_LISTEN] = {"http_listen", SETTING_TEXT, SCOPE_NODE, .standard = "127.0.0.1:8300",
@@ -132,8 +136,9 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_MANIFESTS] = {"manifests", SETTING_LIST, NODES,
                            .help = "files or directories of *.json applied at start"},
     [SETTING_POOLS] = {"pools", SETTING_POOL_TABLE, NODES,
-                       .help = "worker processes of your own: "
-                               "{\"py\":{\"command\":[\"python3\",\"worker.py\"],\"processes\":4}}"},
+                       .help =
+                           "worker processes of your own: "
+                           "{\"py\":{\"command\":[\"python3\",\"worker.py\"],\"processes\":4}}"},
     [SETTING_SLOTS] = {"slots", SETTING_NUMBER, NODES, .standard = "16", .low = 1, .high = 10000,
                        .help = "runs at once in the built-in worker"},
     [SETTING_EXEC_ALLOW] = {"exec_allow", SETTING_LIST, NODES,
@@ -144,24 +149,24 @@ static const struct setting table[SETTING_COUNT] = {
                        .help = "a node that could not renew for so long may not act any more"},
     [SETTING_HEARTBEAT] = {"heartbeat", SETTING_DURATION, NODES, .standard = "2s",
                            .low = 100 * MILLISECOND, .high = HOUR,
-                           .help = "how often the lease is renewed; less than half of it"},
+                           .help = "how often the lease is renewed; less than half of it, a "
+                                   "fifth where a short lease says nothing else"},
     [SETTING_RESTART_DELAY] = {"restart_delay", SETTING_DURATION, NODES, .low = 0, .high = HOUR,
                                .help = "nobody is declared dead for so long after PostgreSQL came "
                                        "back; default: the lease"},
     [SETTING_GRACE] = {"grace", SETTING_DURATION, NODES, .standard = "25s", .low = 0, .high = DAY,
                        .help = "a draining node waits so long for its runs"},
-    [SETTING_POLL] = {"poll", SETTING_DURATION, NODES, .standard = "5s",
-                      .low = 100 * MILLISECOND, .high = HOUR,
+    [SETTING_POLL] = {"poll", SETTING_DURATION, NODES, .standard = "5s", .low = 100 * MILLISECOND,
+                      .high = HOUR,
                       .help = "how late a run may start when its notification was lost"},
     [SETTING_MISFIRE_THRESHOLD] = {"misfire_threshold", SETTING_DURATION, NODES, .standard = "15m",
                                    .low = 0, .high = 365 * DAY,
                                    .help = "how late the policy `skip` still fires, where the "
                                            "trigger does not say"},
     [SETTING_CATCH_UP_RATE] = {"catch_up_rate", SETTING_NUMBER, NODES, .standard = "100", .low = 1,
-                               .high = 100000,
-                               .help = "made-up firings a second, whole fleet"},
-    [SETTING_HISTORY_ROWS] = {"history_rows", SETTING_NUMBER, NODES, .standard = "100000",
-                              .low = 0, .high = INT64_C(1000000000000),
+                               .high = 100000, .help = "made-up firings a second, whole fleet"},
+    [SETTING_HISTORY_ROWS] = {"history_rows", SETTING_NUMBER, NODES, .standard = "100000", .low = 0,
+                              .high = INT64_C(1000000000000),
                               .help = "finished runs kept at least; 0: no limit"},
     [SETTING_HISTORY_AGE] = {"history_age", SETTING_DURATION, NODES, .standard = "0s", .low = 0,
                              .high = 36500 * DAY,
@@ -263,9 +268,10 @@ void settings_print_help(FILE *out, unsigned scope)
             snprintf(help, sizeof help, "%s", row->help);
         print_wrapped(out, help);
     }
-    fputs("\nEach may also come from the environment (--log-level: ROTA_LOG_LEVEL) or from the JSON "
-          "file of\n--config (\"log_level\": \"debug\"); a flag wins over the environment, that over "
-          "the file. A flag\nthat is on is turned off by --no-NAME. Durations: 250ms, 90s, 5m, 2h, "
-          "1d or ISO 8601.\n",
-          out);
+    fputs(
+        "\nEach may also come from the environment (--log-level: ROTA_LOG_LEVEL) or from the JSON "
+        "file of\n--config (\"log_level\": \"debug\"); a flag wins over the environment, that over "
+        "the file. A flag\nthat is on is turned off by --no-NAME. Durations: 250ms, 90s, 5m, 2h, "
+        "1d or ISO 8601.\n",
+        out);
 }

@@ -1,11 +1,12 @@
 /*
- * One value of a setting: text to number, duration, boolean or list by the type of its row, with the
- * checks of the row. Where the text came from only matters for the message.
+ * One value of a setting: text to number, duration, boolean or list by the type of its row, with
+ * the checks of the row. Where the text came from only matters for the message.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
 #include "base/buffer.h"
 #include "base/instant.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -109,11 +110,13 @@ static int parse_number(struct setting_value *value, const struct setting *row,
                         struct rota_error *error)
 {
     if (text_int64(value->text, strlen(value->text), &value->number) != 0)
-        return error_set(error, ERROR_REFUSED, "\"%s\" is no whole number: write one from %lld to %lld",
-                         value->text, (long long)row->low, (long long)row->high);
+        return error_set(error, ERROR_REFUSED,
+                         "\"%s\" is no whole number: write one from %lld to %lld", value->text,
+                         (long long)row->low, (long long)row->high);
     if (value->number < row->low || value->number > row->high)
-        return error_set(error, ERROR_REFUSED, "%s is out of range: write a number from %lld to %lld",
-                         value->text, (long long)row->low, (long long)row->high);
+        return error_set(error, ERROR_REFUSED,
+                         "%s is out of range: write a number from %lld to %lld", value->text,
+                         (long long)row->low, (long long)row->high);
     return 0;
 }
 

@@ -14,11 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAITING_MAX (256 * 1024) /* bytes not yet taken by the terminal */
-#define WRITE_BYTES 4096         /* PIPE_BUF: what a writable pipe takes without blocking */
-#define TICK_US     (120 * US_PER_MS)      /* between two pictures of the progress line */
-#define SPEAK_US    (10 * US_PER_SECOND)   /* between two progress lines where there is no terminal */
-#define SHOW_US     (300 * US_PER_MS)      /* shorter waits show no progress */
+#define WAITING_MAX (256 * 1024)         /* bytes not yet taken by the terminal */
+#define WRITE_BYTES 4096                 /* PIPE_BUF: what a writable pipe takes without blocking */
+#define TICK_US     (120 * US_PER_MS)    /* between two pictures of the progress line */
+#define SPEAK_US    (10 * US_PER_SECOND) /* between two progress lines where there is no terminal */
+#define SHOW_US     (300 * US_PER_MS)    /* shorter waits show no progress */
 #define FLUSH_US    (1 * US_PER_SECOND)
 
 struct terminal {
@@ -136,8 +136,8 @@ void terminal_free(struct terminal *terminal)
         return;
     int64_t until_us = clock_monotonic_us() + FLUSH_US;
     terminal_progress(terminal, NULL);
-    while (terminal->waiting.length > 0 && !terminal->broken &&
-           clock_monotonic_us() < until_us && is_ready(terminal, 100))
+    while (terminal->waiting.length > 0 && !terminal->broken && clock_monotonic_us() < until_us &&
+           is_ready(terminal, 100))
         flush(terminal);
     if (terminal->tick != NULL)
         event_free(terminal->tick);
@@ -179,9 +179,10 @@ void terminal_progress(struct terminal *terminal, const char *text)
         evtimer_del(terminal->tick);
     erase_progress(terminal);
     flush(terminal);
+    if (terminal->progress == NULL)
+        terminal->since_us = clock_monotonic_us();
     free(terminal->progress);
     terminal->progress = mem_string(text);
-    terminal->since_us = clock_monotonic_us();
     if (text != NULL)
         start_tick(terminal, terminal->interactive ? SHOW_US : SPEAK_US);
 }

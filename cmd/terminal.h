@@ -18,7 +18,8 @@ struct terminal;
 enum colour { COLOUR_NONE, COLOUR_GREEN, COLOUR_RED, COLOUR_YELLOW, COLOUR_DIM, COLOUR_BOLD };
 
 struct terminal *terminal_new(struct event_base *base, int fd, struct rota_error *error);
-void terminal_free(struct terminal *terminal); /* waits up to a second for what is not yet written */
+void terminal_free(
+    struct terminal *terminal); /* waits up to a second for what is not yet written */
 
 /* A line; the line end is added. */
 void terminal_print(struct terminal *terminal, const char *format, ...)
@@ -26,7 +27,7 @@ void terminal_print(struct terminal *terminal, const char *format, ...)
 /* Any bytes as a line, unchanged. */
 void terminal_raw(struct terminal *terminal, const char *line, size_t length);
 
-/* What is being waited for, with the seconds since this call; NULL: nothing any more. */
+/* What is being waited for, with the seconds since the first such call; NULL: nothing any more. */
 void terminal_progress(struct terminal *terminal, const char *text);
 
 /* Escape sequence, or "" where colours are not wanted (no terminal, NO_COLOR, TERM=dumb). */

@@ -214,7 +214,7 @@ static struct zone *open_zone(struct manifest_reader *reader, const struct json_
     struct zone *zone = zone_open(reader->set->zones, trigger->timezone, &error);
     if (zone != NULL)
         return zone;
-    manifest_problem(reader, json_get(&reader->json, object, "timezone"), "%s: timezone: %s", what,
+    manifest_problem(reader, json_get(&reader->json, object, "timezone"), "%s: %s", what,
                      error.message);
     return zone_open(reader->set->zones, NULL, &error);
 }
@@ -227,7 +227,7 @@ static void check_cron(struct manifest_reader *reader, const struct json_value *
     struct zone *zone = open_zone(reader, object, what, trigger);
     if (trigger->cron != NULL &&
         cron_parse(&cron, trigger->cron, zone, trigger->name, &error) != 0) {
-        manifest_problem(reader, json_get(&reader->json, object, "cron"), "%s: cron: %s", what,
+        manifest_problem(reader, json_get(&reader->json, object, "cron"), "%s: %s", what,
                          error.message);
     } else if (trigger->cron != NULL) {
         /* What is declared as it would be anyway is no declaration. */
@@ -278,7 +278,7 @@ static struct manifest_trigger new_trigger(struct manifest_reader *reader,
                                            const struct json_value *object)
 {
     return (struct manifest_trigger){
-        .timezone = mem_string("UTC"),
+        .timezone = mem_string(MANIFEST_TIMEZONE),
         .every_us = MANIFEST_UNSET,
         .repeat = MANIFEST_UNSET,
         .at_us = MANIFEST_UNSET,
@@ -295,24 +295,30 @@ static struct manifest_trigger new_trigger(struct manifest_reader *reader,
     };
 }
 
+static void read_dst(struct manifest_reader *reader, const char *trigger_what,
+                     struct trigger_reading *reading)
+{
+    char *what = mem_format("%s, dst", trigger_what);
+    if (is_object(reader, reading->dst, what))
+        manifest_read(reader, reading->dst, what, dst_keys, COUNT(dst_keys), reading);
+    free(what);
+}
+
 static void read_trigger(struct manifest_reader *reader, const struct json_value *object,
                          const char *job_what, size_t number, struct manifest_trigger *ret_trigger)
 {
-    char noun[MANIFEST_WHAT_SIZE], what[2 * MANIFEST_WHAT_SIZE];
+    char noun[MANIFEST_WHAT_SIZE];
     name_object(reader, object, "trigger", number, noun);
-    snprintf(what, sizeof what, "%s, %s", job_what, noun);
+    char *what = mem_format("%s, %s", job_what, noun);
     struct trigger_reading reading = {.trigger = new_trigger(reader, object)};
     if (is_object(reader, object, what)) {
         manifest_read(reader, object, what, trigger_keys, COUNT(trigger_keys), &reading);
-        if (reading.dst != NULL) {
-            snprintf(what, sizeof what, "%s, %s, dst", job_what, noun);
-            if (is_object(reader, reading.dst, what))
-                manifest_read(reader, reading.dst, what, dst_keys, COUNT(dst_keys), &reading);
-            snprintf(what, sizeof what, "%s, %s", job_what, noun);
-        }
+        if (reading.dst != NULL)
+            read_dst(reader, what, &reading);
         want_key(reader, object, what, "name", "add one: it is unique in the fleet");
         check_schedule(reader, object, what, &reading.trigger);
     }
+    free(what);
     *ret_trigger = reading.trigger;
 }
 
@@ -330,10 +336,6 @@ static void read_triggers(struct manifest_reader *reader, const struct json_valu
 }
 
 /* --- jobs --------------------------------------------------------------------------------------- */
-
-#define RETRY_INITIAL_MS 1000
-#define RETRY_MAX_MS     3600000
-#define RETRY_JITTER     0.2
 
 static void read_retry(struct manifest_reader *reader, const char *job_what,
                        struct job_reading *reading)
@@ -371,11 +373,11 @@ static void settle_retry(struct manifest_job *job)
     if (job->max_attempts == 1)
         job->backoff = MANIFEST_EXPONENTIAL;
     if (job->max_attempts == 1 || job->backoff == MANIFEST_IMMEDIATE) {
-        job->retry_initial_ms = RETRY_INITIAL_MS;
-        job->retry_jitter = RETRY_JITTER;
+        job->retry_initial_ms = MANIFEST_RETRY_INITIAL_MS;
+        job->retry_jitter = MANIFEST_RETRY_JITTER;
     }
     if (job->max_attempts == 1 || job->backoff != MANIFEST_EXPONENTIAL)
-        job->retry_max_ms = RETRY_MAX_MS;
+        job->retry_max_ms = MANIFEST_RETRY_MAX_MS;
 }
 
 static void read_job(struct manifest_reader *reader, const struct json_value *object, size_t number,
@@ -385,14 +387,14 @@ static void read_job(struct manifest_reader *reader, const struct json_value *ob
     name_object(reader, object, "job", number, what);
     struct job_reading reading = {.job = {
                                       .requests_recovery = MANIFEST_UNSET,
-                                      .priority = 5,
+                                      .priority = MANIFEST_PRIORITY,
                                       .timeout_ms = MANIFEST_UNSET,
                                       .max_attempts = 1,
                                       .backoff = MANIFEST_EXPONENTIAL,
-                                      .retry_initial_ms = RETRY_INITIAL_MS,
-                                      .retry_max_ms = RETRY_MAX_MS,
-                                      .retry_jitter = RETRY_JITTER,
-                                      .max_crashes = 3,
+                                      .retry_initial_ms = MANIFEST_RETRY_INITIAL_MS,
+                                      .retry_max_ms = MANIFEST_RETRY_MAX_MS,
+                                      .retry_jitter = MANIFEST_RETRY_JITTER,
+                                      .max_crashes = MANIFEST_CRASHES,
                                       .offset = (size_t)(object->raw.data - reader->manifest->text),
                                   }};
     if (is_object(reader, object, what)) {
@@ -419,6 +421,7 @@ void manifest_read_top(struct manifest_reader *reader)
     struct top top = {0};
     if (is_object(reader, root, "a manifest")) {
         manifest_read(reader, root, "manifest", top_keys, COUNT(top_keys), &top);
+        want_key(reader, root, "manifest", "jobs", "add an array; [] declares none");
         const struct json_value *at = elements(reader, top.jobs, "manifest", "jobs");
         manifest->jobs = mem_array(at != NULL ? top.jobs->count : 0, sizeof *manifest->jobs);
         for (; at != NULL; at = json_next(&reader->json, at)) {
@@ -426,5 +429,5 @@ void manifest_read_top(struct manifest_reader *reader)
             manifest->job_count++;
         }
     }
-    manifest->source = top.source != NULL ? top.source : mem_string("default");
+    manifest->source = top.source != NULL ? top.source : mem_string(MANIFEST_SOURCE);
 }

@@ -20,6 +20,15 @@
 #define MANIFEST_PROBLEMS_MAX 50           /* lines kept; more are only counted */
 #define MANIFEST_UNSET        INT64_MIN    /* a number, duration or instant that was not given */
 
+/* Defaults (contract; docs/manifest.md says why). */
+#define MANIFEST_PRIORITY         5
+#define MANIFEST_CRASHES          3
+#define MANIFEST_RETRY_INITIAL_MS 1000
+#define MANIFEST_RETRY_MAX_MS     3600000
+#define MANIFEST_RETRY_JITTER     0.2
+#define MANIFEST_TIMEZONE         "UTC"
+#define MANIFEST_SOURCE           "default"
+
 enum manifest_backoff { MANIFEST_IMMEDIATE, MANIFEST_FIXED, MANIFEST_EXPONENTIAL };
 
 /* Words of the manifest and of the database by number, NULL-terminated. */

@@ -89,9 +89,9 @@ static void put_retry(struct buffer *out, const struct manifest_job *job)
     put_number(&retry, "max_attempts", job->max_attempts, 1);
     put_text(&retry, "backoff", manifest_backoffs[job->backoff],
              manifest_backoffs[MANIFEST_EXPONENTIAL]);
-    put_duration_ms(&retry, "initial", job->retry_initial_ms, 1000);
-    put_duration_ms(&retry, "max", job->retry_max_ms, 3600000);
-    if (job->retry_jitter != 0.2) {
+    put_duration_ms(&retry, "initial", job->retry_initial_ms, MANIFEST_RETRY_INITIAL_MS);
+    put_duration_ms(&retry, "max", job->retry_max_ms, MANIFEST_RETRY_MAX_MS);
+    if (job->retry_jitter != MANIFEST_RETRY_JITTER) {
         begin_member(&retry, "jitter");
         buffer_format(&retry, "%.9g", job->retry_jitter);
     }
@@ -111,10 +111,10 @@ void manifest_define_job(struct manifest_job *job)
     put_data(&out, job->data);
     put_flag(&out, "requests_recovery", job->requests_recovery, MANIFEST_UNSET);
     put_flag(&out, "durable", job->durable, false);
-    put_number(&out, "priority", job->priority, 5);
+    put_number(&out, "priority", job->priority, MANIFEST_PRIORITY);
     put_duration_ms(&out, "timeout", job->timeout_ms, MANIFEST_UNSET);
     put_retry(&out, job);
-    put_number(&out, "max_crashes", job->max_crashes, 3);
+    put_number(&out, "max_crashes", job->max_crashes, MANIFEST_CRASHES);
     job->definition = take_text(&out);
 }
 
@@ -143,7 +143,7 @@ void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_n
     put_duration(&out, "every", trigger->every_us, MANIFEST_UNSET);
     put_number(&out, "repeat", trigger->repeat, MANIFEST_UNSET);
     put_instant(&out, "at", trigger->at_us);
-    put_text(&out, "timezone", trigger->timezone, "UTC");
+    put_text(&out, "timezone", trigger->timezone, MANIFEST_TIMEZONE);
     put_instant(&out, "start_at", trigger->start_at_us);
     put_instant(&out, "end_at", trigger->end_at_us);
     put_clock_change(&out, trigger);

@@ -17,8 +17,9 @@
 
 /* --- problems ----------------------------------------------------------------------------------- */
 
-static void add_problem(struct manifest_set *set, const struct manifest *manifest, size_t offset,
-                        const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static void
+add_problem(struct manifest_set *set, const struct manifest *manifest, size_t offset,
+            const char *format, va_list args)
 {
     struct manifest_problems *problems = &set->problems;
     if (problems->count++ >= MANIFEST_PROBLEMS_MAX)

@@ -354,6 +354,7 @@ struct store *store_new(const struct store_config *config)
     struct store *store = mem_alloc(sizeof *store);
     store->config = *config;
     store->config.application_name = mem_string(config->application_name);
+    store->config.options = mem_string(config->options);
     list_init(&store->waiting);
     list_init(&store->within);
     list_init(&store->sent);
@@ -381,6 +382,7 @@ static void finish_free(struct store *store)
     for (int i = 0; i < STATEMENT_COUNT; i++)
         free(store->texts[i]);
     free((char *)store->config.application_name);
+    free((char *)store->config.options);
     free(store);
 }
 

@@ -26,7 +26,7 @@ struct store_config {
     const char *schema;    /* replaces the word `rota` in statements */
     const char *role_name; /* "session", "work", "client": for logs and application_name */
     const char *application_name; /* at most 63 bytes; copied */
-    const char *options;   /* command-line options for the backend, e.g. "-c jit=off"; NULL: none */
+    const char *options;   /* command-line options for the backend, e.g. "-c jit=off"; NULL: none; copied */
     int roles;             /* STATEMENT_…: these are prepared at connect; others at first use */
     int64_t connect_timeout_us; /* 0: 5 s for each attempt */
     int64_t answer_timeout_us;  /* an answer that takes longer counts as a lost connection; 0: 35 s */

@@ -17,7 +17,7 @@
 #define DRAIN_MAX      (4 * 1024 * 1024) /* more than a socket holds */
 #define EXCERPT_MAX    100               /* of a bad line, in the log */
 #define NOISE_LINE_US  200               /* what a line that answers nothing costs … */
-#define NOISE_BYTES_US 1                 /* … and each of its bytes: 5,000 lines or 1 MB a second */
+#define NOISE_BYTES_US 1 /* … and each of its bytes: 5,000 lines or 1 MB a second */
 #define NOISE_BURST_US (200 * US_PER_MS) /* what it may be ahead */
 
 static void channel_end_reading(struct channel *channel, const char *fault)

@@ -52,7 +52,7 @@ void channel_close(struct channel *channel); /* closed already: fine */
  * itself until all is written.
  */
 void channel_flush(struct channel *channel);
-size_t channel_pending(const struct channel *channel); /* bytes not taken by the socket */
+size_t channel_pending(const struct channel *channel);    /* bytes not taken by the socket */
 uint64_t channel_position(const struct channel *channel); /* of the next byte appended */
 
 /* Takes bytes out again, by their positions; the socket must have taken none of them. */

@@ -335,8 +335,8 @@ static int guard_send(struct guard *guard)
     size_t done = 0;
     const size_t size = sizeof(struct guard_event);
     while (done < guard->events.length) {
-        ssize_t sent = send(guard->socket, guard->events.data + done, size,
-                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent =
+            send(guard->socket, guard->events.data + done, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && errno != EAGAIN)

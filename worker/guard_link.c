@@ -22,10 +22,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_MS      10000 /* a machine under full load still starts a process in that time */
-#define QUEUE_MAX     4096  /* commands; a guard this far behind does not run any more */
-#define EVENTS_TURN   64    /* taken before the loop turns */
-#define END_MS        15000 /* longer than the guard takes when a process defies SIGKILL */
+#define READY_MS    10000 /* a machine under full load still starts a process in that time */
+#define QUEUE_MAX   4096  /* commands; a guard this far behind does not run any more */
+#define EVENTS_TURN 64    /* taken before the loop turns */
+#define END_MS      15000 /* longer than the guard takes when a process defies SIGKILL */
 
 struct packet {
     struct list queue;
@@ -103,15 +103,12 @@ static int link_start(struct guard_link *link, const char *self, const char *nod
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
         return error_set(error, ERROR_REFUSED, "socket of the guard: %s", strerror(errno));
-    char *variable = mem_format("ROTA_NODE=%s", node), *name = mem_string(node);
+    char *variable = mem_format("ROTA_NODE=%s", node);
     char **environment = link_environment(variable);
-    char *path = mem_string(self);
-    char *argv[] = {path, "guard", "--node", name, log->text ? "--text" : NULL, NULL};
-    int code = link_execute(link, self, argv, environment, ends[1]);
-    free(path);
+    const char *argv[] = {self, "guard", "--node", node, log->text ? "--text" : NULL, NULL};
+    int code = link_execute(link, self, (char **)argv, environment, ends[1]);
     free(environment);
     free(variable);
-    free(name);
     close(ends[1]);
     link->socket = ends[0];
     if (code != 0)
@@ -229,7 +226,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct guard_link *link = arg;
-    LIST_EACH (&link->queue, struct packet, queue, packet) {
+    LIST_EACH(&link->queue, struct packet, queue, packet)
+    {
         if (link_send(link, packet->data, packet->length, packet->fd) != 0) {
             if (errno == EAGAIN || errno == EINTR)
                 event_add(link->writable, NULL);
@@ -242,8 +240,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 /* Sends, or keeps for later; takes `fd`. */
 static void link_command(struct guard_link *link, const void *data, size_t length, int fd)
 {
-    if (link->socket < 0 ||
-        (list_empty(&link->queue) && link_send(link, data, length, fd) == 0)) {
+    if (link->socket < 0 || (list_empty(&link->queue) && link_send(link, data, length, fd) == 0)) {
         if (fd >= 0)
             close(fd);
         return;

@@ -1,7 +1,7 @@
 /*
  * The coordinator's end of the guard: starts it, tells it what to start and to kill, hears what
- * became of it. Nothing here blocks after guard_link_new(); commands the guard does not take at once
- * are kept in order.
+ * became of it. Nothing here blocks after guard_link_new(); commands the guard does not take at
+ * once are kept in order.
  */
 #ifndef WORKER_GUARD_LINK_H
 #define WORKER_GUARD_LINK_H

@@ -14,13 +14,20 @@
 /* --- reading --- */
 
 static const char *const type_names[] = {
-    [PROTOCOL_HELLO] = "hello",       [PROTOCOL_DONE] = "done",
-    [PROTOCOL_FAIL] = "fail",         [PROTOCOL_PROGRESS] = "progress",
-    [PROTOCOL_CHECKPOINT] = "checkpoint", [PROTOCOL_LOG] = "log",
-    [PROTOCOL_SNOOZE] = "snooze",     [PROTOCOL_REFUSE] = "refuse",
-    [PROTOCOL_LOCK] = "lock",         [PROTOCOL_UNLOCK] = "unlock",
-    [PROTOCOL_WELCOME] = "welcome",   [PROTOCOL_RUN] = "run",
-    [PROTOCOL_CANCEL] = "cancel",     [PROTOCOL_DRAIN] = "drain",
+    [PROTOCOL_HELLO] = "hello",
+    [PROTOCOL_DONE] = "done",
+    [PROTOCOL_FAIL] = "fail",
+    [PROTOCOL_PROGRESS] = "progress",
+    [PROTOCOL_CHECKPOINT] = "checkpoint",
+    [PROTOCOL_LOG] = "log",
+    [PROTOCOL_SNOOZE] = "snooze",
+    [PROTOCOL_REFUSE] = "refuse",
+    [PROTOCOL_LOCK] = "lock",
+    [PROTOCOL_UNLOCK] = "unlock",
+    [PROTOCOL_WELCOME] = "welcome",
+    [PROTOCOL_RUN] = "run",
+    [PROTOCOL_CANCEL] = "cancel",
+    [PROTOCOL_DRAIN] = "drain",
     [PROTOCOL_LEASE] = "lease",
 };
 
@@ -37,10 +44,14 @@ enum field_kind {
 };
 
 static const char *const kind_names[] = {
-    [FIELD_INT] = "a whole number",        [FIELD_NUMBER] = "a number",
-    [FIELD_BOOL] = "true or false",        [FIELD_TEXT] = "a string",
-    [FIELD_DURATION] = "a duration like \"10m\"", [FIELD_JSON] = "JSON",
-    [FIELD_OBJECT] = "an object",          [FIELD_ARRAY] = "an array",
+    [FIELD_INT] = "a whole number",
+    [FIELD_NUMBER] = "a number",
+    [FIELD_BOOL] = "true or false",
+    [FIELD_TEXT] = "a string",
+    [FIELD_DURATION] = "a duration like \"10m\"",
+    [FIELD_JSON] = "JSON",
+    [FIELD_OBJECT] = "an object",
+    [FIELD_ARRAY] = "an array",
     [FIELD_NAMES] = "an array of strings",
 };
 
@@ -194,8 +205,7 @@ static int read_value(const struct json *json, struct protocol_message *message,
     }
 }
 
-static int check_message(struct protocol_message *message, uint64_t given,
-                         struct rota_error *error)
+static int check_message(struct protocol_message *message, uint64_t given, struct rota_error *error)
 {
     for (size_t i = 0; i < FIELD_COUNT; i++)
         if ((fields[i].required & (1u << message->type)) != 0 && (given & (1ull << i)) == 0)
@@ -247,7 +257,8 @@ int protocol_parse(const char *line, size_t length, struct protocol_message *ret
     struct json json;
     if (json_parse(&json, line, length, error) != 0)
         return -1;
-    struct protocol_message message = {.duration_us = -1, .retry = true, .slots = 1};
+    struct protocol_message message = {
+        .line = {line, length}, .duration_us = -1, .retry = true, .slots = 1};
     int failed = read_message(&json, &message, error);
     json_free(&json);
     if (failed != 0) {

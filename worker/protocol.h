@@ -1,7 +1,7 @@
 /*
  * Worker protocol 1: one JSON object a line, both ways. Reading is a pure function from bytes to a
- * struct; users' JSON stays a slice of the line, byte for byte. Unknown types and fields are ignored,
- * a known field of the wrong type is an error.
+ * struct; users' JSON stays a slice of the line, byte for byte. Unknown types and fields are
+ * ignored, a known field of the wrong type is an error.
  */
 #ifndef WORKER_PROTOCOL_H
 #define WORKER_PROTOCOL_H
@@ -43,13 +43,14 @@ enum protocol_type {
 /* Texts are decoded; in one that holds U+0000, which nothing can store, escapes stay as written. */
 struct protocol_message {
     enum protocol_type type;
+    struct slice line; /* all of it */
     int64_t id, fence, ref;
     int64_t protocol, slots, attempt, missed;
     int64_t duration_us; /* `for`, `wait`, `grace`; -1: not given */
     double fraction;
     bool retry; /* true unless the worker says false */
     bool unschedule, shared, recovering, honours_lease;
-    bool has_run; /* of lock: id and fence are given */
+    bool has_run;                                    /* of lock: id and fence are given */
     struct slice data, details, stacktrace, ex_data; /* JSON; `null` counts as absent */
     struct slice job, handler, trigger, fire_time, scheduled_time;
     struct slice name, version, exception, message, reason, level;

@@ -7,6 +7,8 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "worker/worker_run.h"
+
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -29,59 +31,21 @@ struct worker_pool_config {
 struct worker_config {
     struct event_base *base;
     const struct log *log;
-    const char *node;            /* name, for welcome and ROTA_NODE */
-    const char *self;            /* path of this binary, for guard and built-in workers */
+    const char *node;              /* name, for welcome and ROTA_NODE */
+    const char *self;              /* path of this binary, for guard and built-in workers */
     const char *const *exec_allow; /* path patterns for the exec handler, NULL-terminated */
     const struct worker_pool_config *pools;
     size_t pool_count;
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
 };
 
-/* One run, as a worker is told of it. Slices and strings are copied by workers_run(). */
-struct worker_run {
-    int64_t id;
-    int64_t fence;
-    const char *job;
-    const char *handler;
-    struct slice data; /* JSON text; absent: {} */
-    const char *trigger;          /* NULL: enqueued by hand */
-    int64_t fire_time_us;         /* wall clock; when it was claimed */
-    int64_t scheduled_time_us;    /* wall clock; its own slot of the schedule, or its due time */
-    int64_t previous_fire_time_us; /* 0: none */
-    int attempt;                  /* from 1 */
-    bool recovering;
-    int64_t missed;
-    struct slice checkpoint; /* JSON text or absent */
-    const char *traceparent; /* NULL: none */
-    int64_t timeout_us;      /* 0: none; counted from the hand-over to the worker */
-    bool lane;               /* exclusive: its worker's group dies when the lease ends */
-};
-
-enum worker_outcome {
-    WORKER_DONE,    /* success */
-    WORKER_FAIL,    /* the handler failed, said so */
-    WORKER_TIMEOUT, /* its time was over; it was ended */
-    WORKER_CANCELLED, /* it was cancelled by workers_cancel() and ended */
-    WORKER_SNOOZE,  /* wants to run again after snooze_us; burns no attempt */
-    WORKER_REFUSE,  /* handed back: unknown handler or busy; burns no attempt */
-    WORKER_CRASHED, /* its worker died under it */
-};
-
-/* What became of a run. Slices are valid during the callback only. Absent slices: not given. */
-struct worker_result {
-    int64_t id;
-    int64_t fence;
-    enum worker_outcome outcome;
-    int64_t duration_us; /* monotonic, from hand-over to answer */
-    struct slice details; /* JSON: of done; for exec {"exit_code":…,"output":"…"} also on fail */
-    struct slice data;    /* JSON: new job data */
-    struct slice exception, message; /* plain text, decoded */
-    struct slice stacktrace, ex_data; /* JSON */
-    struct slice reason;  /* plain text: of refuse, crash ("worker exited with status 3") */
-    bool retry;           /* the worker wants the run attempted again */
-    bool unschedule;      /* the worker wants the trigger to end */
-    bool alone;           /* crash: it was the only run in its worker (4-decisions, 8) */
-    int64_t snooze_us;
+/* A cluster lock a worker asks for. */
+struct worker_lock {
+    uint64_t lock;     /* names the request from now on; never used again */
+    struct slice name; /* valid during the callback */
+    int64_t wait_us;   /* -1: not given */
+    bool shared;
+    int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
 struct worker_callbacks {
@@ -92,6 +56,21 @@ struct worker_callbacks {
     void (*run_log)(void *arg, int64_t id, int64_t fence, const char *level, struct slice message);
     void (*changed)(void *arg); /* handlers or free slots have changed: ask workers_pools() again */
     void (*guard_lost)(void *arg); /* the guard died: all workers are gone with it */
+    /*
+     * Locks for workers; both NULL: workers are told that there are none here. Each lock() is
+     * followed by one unlock() when the worker, its run or the worker process lets go of it, unless
+     * workers_lock_failed() or workers_lock_lost() has ended it before.
+     */
+    void (*lock)(void *arg, const struct worker_lock *lock);
+    void (*unlock)(void *arg, uint64_t lock);
+};
+
+/* Since workers_new(). */
+struct worker_counts {
+    uint64_t starts;    /* of worker processes */
+    uint64_t crashes;   /* ends of worker processes that nobody wanted */
+    uint64_t malformed; /* of those, by a line that is none */
+    uint64_t ignored;   /* answers for runs that are not there: wrong fence, late or twice */
 };
 
 /* What a pool can take now. Valid until the loop turns. */
@@ -110,22 +89,23 @@ size_t workers_pools(const struct workers *workers, const struct worker_pool_vie
 
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and
- * writes it in this turn if the pipe takes it. -1: none can take it (nothing was written). Every run
- * that was taken gets exactly one result callback.
+ * writes it in this turn if the pipe takes it. -1: none can take it (nothing was written). Every
+ * run that was taken gets exactly one result callback.
  */
 int workers_run(struct workers *workers, size_t pool, const struct worker_run *run);
 
 /*
- * Takes back every run not one byte of which has reached its worker: reported through `back`, and no
- * result follows. The others go on.
+ * Takes back every run not one byte of which has reached its worker: reported through `back`, and
+ * no result follows. The others go on.
  */
-void workers_take_back(struct workers *workers,
-                       void (*back)(void *arg, int64_t id, int64_t fence), void *arg);
+void workers_take_back(struct workers *workers, void (*back)(void *arg, int64_t id, int64_t fence),
+                       void *arg);
 
 /* Cancel message, then SIGTERM to the worker's group, then SIGKILL. False: no such run here. */
 bool workers_cancel(struct workers *workers, int64_t id, int64_t fence, const char *reason);
 
-size_t workers_busy(const struct workers *workers); /* runs in flight */
+size_t workers_busy(const struct workers *workers); /* runs without their result callback yet */
+const struct worker_counts *workers_counts(const struct workers *workers);
 
 /* Tells every worker {"type":"drain"}; no run is taken any more. */
 void workers_drain(struct workers *workers, int64_t grace_us);
@@ -136,10 +116,21 @@ void workers_drain(struct workers *workers, int64_t grace_us);
  */
 void workers_lease(struct workers *workers, int64_t valid_until_boot_us);
 
-/* Ends every worker and its descendants now, and the guard; frees. NULL is fine. */
+/* Answers to worker_callbacks.lock; a lock that was let go of meanwhile is passed over. */
+void workers_locked(struct workers *workers, uint64_t lock, int64_t fence);
+void workers_lock_failed(struct workers *workers, uint64_t lock, const char *message);
+void workers_lock_lost(struct workers *workers, uint64_t lock);
+
+/*
+ * Ends every worker and its descendants now, and the guard; frees. No result follows. Not from
+ * inside a callback. NULL is fine.
+ */
 void workers_free(struct workers *workers);
 
-/* main() of `rota guard` and of `rota worker`: hidden commands, started by workers_new(). */
+/*
+ * main() of `rota guard` and of `rota worker`: hidden commands, started by workers_new(). argv[0]
+ * is the command's own name (`guard`, `worker`).
+ */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
 

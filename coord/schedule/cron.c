@@ -1,7 +1,8 @@
 /*
  * When a compiled expression occurs: see cron.h. Two layers. Below, local time alone: the next
  * matching wall clock reading, and how many lie in a range. Above, the zone: each span of constant
- * offset shows a range of wall clock readings, widened or narrowed by the rules for gap and overlap.
+ * offset shows a range of wall clock readings, widened or narrowed by the rules for gap and
+ * overlap.
  */
 #include "coord/schedule/cron.h"
 
@@ -9,7 +10,7 @@
 
 #include <assert.h>
 
-#define DAY_S 86400
+#define DAY_S     86400
 #define ALL_HOURS 0xffffffu
 /* An offset moves a local time by at most 26 hours; searches leave twice that. */
 #define MARGIN_S (2 * ZONE_OFFSET_MAX_S)
@@ -215,8 +216,8 @@ static int64_t count_wall(const struct cron *cron, int64_t from, int64_t to)
 }
 
 /*
- * The wall clock readings [low, high) that fire in a span. A low before the span's own first reading
- * means: those of the gap before it, which fire at its start.
+ * The wall clock readings [low, high) that fire in a span. A low before the span's own first
+ * reading means: those of the gap before it, which fire at its start.
  */
 struct window {
     struct zone_span span;
@@ -271,7 +272,8 @@ int64_t cron_next(const struct cron *cron, int64_t after_s)
             return CRON_NONE;
         /* No reading before `wall` matches: leap to where it may be shown, unless the next span
          * goes back. */
-        size_t leap = window.repeats || wall == CRON_NONE ? 0 : zone_find(cron->zone, wall - MARGIN_S);
+        size_t leap =
+            window.repeats || wall == CRON_NONE ? 0 : zone_find(cron->zone, wall - MARGIN_S);
         at = leap > at ? leap : at + 1;
         from_s = zone_span(cron->zone, at).start_s;
     }

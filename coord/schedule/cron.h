@@ -12,27 +12,28 @@
 
 #define CRON_FIRST_YEAR 1970
 #define CRON_LAST_YEAR  2199
-#define CRON_LENGTH_MAX 1000      /* bytes of an expression; the longest sensible one has some 300 */
+#define CRON_LENGTH_MAX 1000 /* bytes of an expression; the longest sensible one has some 300 */
 #define CRON_NONE       INT64_MAX /* no further occurrence */
 
 enum cron_days { CRON_EVERY_DAY, CRON_DAYS_OF_MONTH, CRON_WEEKDAYS };
 
-/* Bit n stands for the value n unless said otherwise. Only cron.c and its neighbours look inside. */
+/* Bit n stands for the value n unless said otherwise. Only cron.c and its neighbours look inside.
+ */
 struct cron {
     uint64_t seconds;
     uint64_t minutes;
     uint64_t years[4]; /* bit 0: CRON_FIRST_YEAR */
     uint32_t hours;
-    uint32_t days;         /* bit 0: the 1st; so in the next three */
-    uint32_t nearest;      /* nW */
-    uint32_t last;         /* L-n, bit 0: the last day itself */
-    uint32_t last_nearest; /* L-nW */
-    uint16_t months;       /* bit 0: January */
-    uint8_t weekdays;      /* bit 0: Sunday */
-    uint8_t weekday_nth;   /* 0: every one; 1 to 5: n#k; CRON_NTH_LAST: nL */
-    uint8_t days_by;       /* enum cron_days */
-    uint8_t gap;           /* enum zone_gap, never DEFAULT */
-    uint8_t overlap;       /* enum zone_overlap, never DEFAULT */
+    uint32_t days;           /* bit 0: the 1st; so in the next three */
+    uint32_t nearest;        /* nW */
+    uint32_t last;           /* L-n, bit 0: the last day itself */
+    uint32_t last_nearest;   /* L-nW */
+    uint16_t months;         /* bit 0: January */
+    uint8_t weekdays;        /* bit 0: Sunday */
+    uint8_t weekday_nth;     /* 0: every one; 1 to 5: n#k; CRON_NTH_LAST: nL */
+    uint8_t days_by;         /* enum cron_days */
+    uint8_t gap;             /* enum zone_gap, never DEFAULT */
+    uint8_t overlap;         /* enum zone_overlap, never DEFAULT */
     const struct zone *zone; /* the caller's, which must outlive this */
 };
 
@@ -41,7 +42,8 @@ struct cron {
 /*
  * Compiles an expression. `seed` is what H is spread by, usually the trigger's name; NULL reads as
  * "". 0, or -1 with an error that names the field, the offending text, the reason and what would be
- * right. Semantics are Quartz's except where a time zone changes its clock: see cron_set_clock_change.
+ * right. Semantics are Quartz's except where a time zone changes its clock: see
+ * cron_set_clock_change.
  */
 int cron_parse(struct cron *ret_cron, const char *expression, const struct zone *zone,
                const char *seed, struct rota_error *error);

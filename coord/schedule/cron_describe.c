@@ -1,6 +1,6 @@
 /*
- * A compiled expression in words. It starts from the bitmaps and not from the text, so it tells what
- * the schedule really does: H as the value it became, lists sorted, ranges as they wrap.
+ * A compiled expression in words. It starts from the bitmaps and not from the text, so it tells
+ * what the schedule really does: H as the value it became, lists sorted, ranges as they wrap.
  */
 #include "base/clock.h"
 #include "coord/schedule/cron.h"
@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define CLOCK_TIMES_MAX 6 /* more times of day than this are described by their fields */
-#define NAMED_LIST_MAX  400
+#define ALL_SIXTY       (UINT64_MAX >> 4)
+#define ALL_HOURS       0xffffffu
 
 /* The values of a set as runs of neighbours; a run may go round from the highest to the lowest. */
 struct runs {
@@ -58,7 +59,8 @@ static void find_runs(const uint64_t *bits, int size, bool wraps, struct runs *r
         runs->first[runs->count] = runs->last[runs->count] = i;
         runs->count++;
     }
-    if (wraps && runs->count > 1 && runs->first[0] == 0 && runs->last[runs->count - 1] == size - 1) {
+    if (wraps && runs->count > 1 && runs->first[0] == 0 &&
+        runs->last[runs->count - 1] == size - 1) {
         runs->first[0] = runs->first[runs->count - 1];
         runs->count--;
     }
@@ -126,10 +128,9 @@ static void write_small_unit(struct buffer *text, const char *unit, uint64_t bit
         buffer_format(text, "every %s", unit);
     } else if (runs.step > 1) {
         buffer_format(text, "every %d %ss", runs.step, unit);
-        if (runs.first[0] > 0)
+        /* An uneven step starts anew at every turn, and so has to say where. */
+        if (runs.first[0] > 0 || 60 % runs.step != 0)
             buffer_format(text, " from %s %d", unit, runs.first[0]);
-        if (60 % runs.step != 0)
-            buffer_format(text, " of each %s", unit[0] == 's' ? "minute" : "hour");
     } else {
         buffer_format(text, "at %s%s ", unit, runs.total > 1 ? "s" : "");
         write_runs(text, &runs, 60, write_plain);
@@ -155,18 +156,27 @@ static bool write_clock_times(const struct cron *cron, struct buffer *text)
     return true;
 }
 
+/* Every n-th of 60 where the next hour or minute goes on in the same rhythm. */
+static bool goes_round(uint64_t bits)
+{
+    int step = even_step(&bits, 60);
+    return step > 1 && 60 % step == 0;
+}
+
 static void write_hours(const struct cron *cron, struct buffer *text)
 {
     struct runs runs;
     uint64_t bits = cron->hours;
     find_runs(&bits, 24, true, &runs);
     if (runs.total == 24) {
-        if (__builtin_popcountll(cron->minutes) < 60 && even_step(&cron->minutes, 60) == 0)
+        if (cron->minutes != ALL_SIXTY && !goes_round(cron->minutes))
             buffer_string(text, " of every hour");
     } else if (runs.step > 1) {
-        buffer_format(text, " of every %d%s hour", runs.step,
-                      runs.step == 2 ? "nd" : runs.step == 3 ? "rd" : "th");
-        buffer_format(text, " from hour %d", runs.first[0]);
+        buffer_format(text, " of every %d%s hour from hour %d", runs.step,
+                      runs.step == 2   ? "nd"
+                      : runs.step == 3 ? "rd"
+                                       : "th",
+                      runs.first[0]);
     } else {
         buffer_format(text, " of hour%s ", runs.total > 1 ? "s" : "");
         write_runs(text, &runs, 24, write_plain);
@@ -175,15 +185,17 @@ static void write_hours(const struct cron *cron, struct buffer *text)
 
 static void write_time(const struct cron *cron, struct buffer *text)
 {
+    bool every_minute = cron->minutes == ALL_SIXTY;
     if (write_clock_times(cron, text))
         return;
     if (cron->seconds != 1) {
         write_small_unit(text, "second", cron->seconds);
-        if (cron->minutes == UINT64_MAX >> 4 && cron->hours == 0xffffff)
-            return;
-        buffer_string(text, cron->minutes == UINT64_MAX >> 4 ? "" : ", ");
+        if (every_minute && cron->seconds != ALL_SIXTY && !goes_round(cron->seconds))
+            buffer_string(text, " of every minute");
+        if (!every_minute)
+            buffer_string(text, ", ");
     }
-    if (cron->seconds == 1 || cron->minutes != UINT64_MAX >> 4)
+    if (cron->seconds == 1 || !every_minute)
         write_small_unit(text, "minute", cron->minutes);
     write_hours(cron, text);
 }
@@ -260,11 +272,11 @@ static void write_months_and_years(const struct cron *cron, struct buffer *text)
     find_runs(cron->years, years, false, &runs);
     if (runs.total == years)
         return;
-    buffer_string(text, runs.total < 12 ? ", in " : ", in ");
     if (runs.step > 1) {
-        buffer_format(text, "every %d years from ", runs.step);
+        buffer_format(text, ", every %d years from ", runs.step);
         write_year(text, runs.first[0]);
     } else {
+        buffer_string(text, ", in ");
         write_runs(text, &runs, years, write_year);
     }
 }
@@ -274,8 +286,7 @@ void cron_describe(const struct cron *cron, struct buffer *text)
     size_t start = text->length;
     write_time(cron, text);
     if (cron->days_by == CRON_EVERY_DAY) {
-        bool narrow = cron->hours != 0xffffff;
-        buffer_string(text, narrow ? " every day" : "");
+        buffer_string(text, cron->hours != ALL_HOURS ? " every day" : "");
     } else {
         buffer_string(text, " ");
         if (cron->days_by == CRON_WEEKDAYS)
@@ -291,8 +302,8 @@ void cron_describe(const struct cron *cron, struct buffer *text)
 
 void cron_describe_clock_change(const struct cron *cron, struct buffer *text)
 {
-    static const char *const gap[] = {[ZONE_GAP_AFTER] = "fires right after the change",
-                                      [ZONE_GAP_SKIP] = "does not fire"};
+    static const char *const gap[] = {
+        [ZONE_GAP_AFTER] = "fires right after the change", [ZONE_GAP_SKIP] = "does not fire"};
     static const char *const overlap[] = {[ZONE_OVERLAP_FIRST] = "fires the first time only",
                                           [ZONE_OVERLAP_SECOND] = "fires the second time only",
                                           [ZONE_OVERLAP_BOTH] = "fires both times"};

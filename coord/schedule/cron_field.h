@@ -19,7 +19,7 @@ struct cron_field {
     const char *name;
     int low;
     int high;
-    int number_max;           /* the highest number one may write: 7 is Sunday too in Unix */
+    int number_max; /* the highest number one may write: 7 is Sunday too in Unix */
     int step_max;
     int hash_high;            /* H without a range goes up to here */
     const char *const *names; /* of low, low + 1, …: the first three letters count; NULL: none */

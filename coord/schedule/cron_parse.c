@@ -1,7 +1,7 @@
 /*
- * Reads a cron expression, strictly: what Quartz accepts by carelessness (trailing junk, long names,
- * 0W, a suffix on a range) is refused, and every refusal names the field, the text, the reason and
- * what would be right. Grammar: Quartz's CronTrigger reference; five fields: crontab(5).
+ * Reads a cron expression, strictly: what Quartz accepts by carelessness (trailing junk, long
+ * names, 0W, a suffix on a range) is refused, and every refusal names the field, the text, the
+ * reason and what would be right. Grammar: Quartz's CronTrigger reference; five fields: crontab(5).
  */
 #include "base/text.h"
 #include "coord/schedule/cron.h"
@@ -110,8 +110,10 @@ static int refuse_rest(struct parser *parser)
     struct slice rest = {parser->at, (size_t)(parser->end - parser->at)};
     if (parser->is_unix && strchr("LW#", peek(parser)) != NULL)
         return refuse(parser, "L, W and # are not known in five fields: write six, second first");
-    return refuse(parser, "unexpected \"%s\": expected a value (%s), a range a-b, a step /n, or a list of these",
-                  echo(rest, copy), parser->field->expects);
+    return refuse(
+        parser,
+        "unexpected \"%s\": expected a value (%s), a range a-b, a step /n, or a list of these",
+        echo(rest, copy), parser->field->expects);
 }
 
 static int take_number(struct parser *parser)
@@ -165,7 +167,8 @@ static int parse_step(struct parser *parser, int *ret_step)
                       parser->field->step_max);
     *ret_step = take_number(parser);
     if (*ret_step < 1 || *ret_step > parser->field->step_max)
-        return refuse(parser, "the step is out of range: expected 1 to %d", parser->field->step_max);
+        return refuse(parser, "the step is out of range: expected 1 to %d",
+                      parser->field->step_max);
     return 0;
 }
 
@@ -173,8 +176,8 @@ static int parse_step(struct parser *parser, int *ret_step)
 static int parse_range_end(struct parser *parser, int first, bool first_named, int *ret_count)
 {
     const struct cron_field *field = parser->field;
-    int last, size = field->high - field->low + 1;
-    bool named;
+    int last = 0, size = field->high - field->low + 1;
+    bool named = false;
     if (parse_value(parser, &last, &named) != 0)
         return -1;
     if (named != first_named)
@@ -239,8 +242,9 @@ static int parse_last_day(struct parser *parser)
     parser->at++;
     if (take(parser, '-')) {
         if (!isdigit((unsigned char)peek(parser)))
-            return refuse(parser, "no number after \"L-\": expected L-n with 0 to 30 days before the "
-                                  "last");
+            return refuse(parser,
+                          "no number after \"L-\": expected L-n with 0 to 30 days before the "
+                          "last");
         back = take_number(parser);
         if (back > 30)
             return refuse(parser, "out of range: expected L-n with 0 to 30 days before the last");
@@ -326,7 +330,8 @@ static int parse_last(struct parser *parser)
 {
     bool is_day = parser->id == CRON_DAY;
     if (!is_day && parser->id != CRON_WEEKDAY)
-        return refuse(parser, "L belongs to the day fields only: expected %s", parser->field->expects);
+        return refuse(parser, "L belongs to the day fields only: expected %s",
+                      parser->field->expects);
     if (parser->is_unix)
         return refuse(parser, "L is not known in five fields: write six, such as 0 0 12 L * ?");
     if (is_day)
@@ -404,8 +409,9 @@ static int settle_days(struct parser *parser, const struct cron_set *days,
                                  "day of month and day of week are both given: use two triggers, "
                                  "with ? in the other of the two fields");
     if (days->is_question && weekdays->is_question)
-        return refuse_expression(parser, "day of month and day of week are both ?: expected days in "
-                                         "one of them, or * for every day");
+        return refuse_expression(parser,
+                                 "day of month and day of week are both ?: expected days in "
+                                 "one of them, or * for every day");
     cron->days_by = CRON_EVERY_DAY;
     if (by_date && cron->days != UINT32_MAX >> 1)
         cron->days_by = CRON_DAYS_OF_MONTH;

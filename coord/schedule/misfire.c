@@ -32,8 +32,8 @@ static void add_run(struct misfire_decision *decision, int64_t scheduled_us, boo
 }
 
 /*
- * The occurrences on time, newest first, into on_time[]. Returns how many; *ret_late_us is the newest
- * occurrence that is not among them, SCHEDULE_NONE if all are.
+ * The occurrences on time, newest first, into on_time[]. Returns how many; *ret_late_us is the
+ * newest occurrence that is not among them, SCHEDULE_NONE if all are.
  */
 static int find_on_time(const struct schedule *schedule, int64_t tolerance_us, int64_t first_us,
                         int64_t now_us, int64_t on_time[MISFIRE_ON_TIME_MAX], int64_t *ret_late_us)
@@ -86,7 +86,8 @@ void misfire_decide(const struct schedule *schedule, const struct misfire_rule *
     ret_decision->next_us = first_unfired_us;
     if (first_unfired_us > now_us)
         return;
-    int count = find_on_time(schedule, rule->tolerance_us, first_unfired_us, now_us, on_time, &late_us);
+    int count =
+        find_on_time(schedule, rule->tolerance_us, first_unfired_us, now_us, on_time, &late_us);
     if (late_us != SCHEDULE_NONE) {
         int64_t late_count = 1 + schedule_count(schedule, first_unfired_us, late_us);
         make_up(schedule, rule, first_unfired_us, late_us, late_count, now_us, ret_decision);

@@ -11,7 +11,8 @@
 
 #include <stdbool.h>
 
-#define MISFIRE_ON_TIME_MAX  10   /* of one trigger at once: a tick of 1 s may lag by the tolerance */
+#define MISFIRE_ON_TIME_MAX 10 /* of one trigger at once: a tick of 1 s may lag by the tolerance   \
+                                */
 #define MISFIRE_LIMIT_MAX    1000 /* a larger misfire_limit is refused: it would flood the queue */
 #define MISFIRE_TOLERANCE_US INT64_C(5000000)
 #define MISFIRE_THRESHOLD_US (INT64_C(15) * 60 * 1000000)
@@ -50,11 +51,12 @@ int misfire_policy_parse(const char *text, enum misfire_policy *ret_policy,
 const char *misfire_policy_name(enum misfire_policy policy);
 
 /*
- * Decides about the occurrences from first_unfired_us (the trigger's stored next_at, itself one even
- * if the schedule has changed since) up to now_us. Those at most the tolerance late, the newest
- * MISFIRE_ON_TIME_MAX of them, get a run each; the older ones meet the policy.
+ * Decides about the occurrences from first_unfired_us (the trigger's stored next_at, itself one
+ * even if the schedule has changed since) up to now_us. Those at most the tolerance late, the
+ * newest MISFIRE_ON_TIME_MAX of them, get a run each; the older ones meet the policy.
  */
 void misfire_decide(const struct schedule *schedule, const struct misfire_rule *rule,
-                    int64_t first_unfired_us, int64_t now_us, struct misfire_decision *ret_decision);
+                    int64_t first_unfired_us, int64_t now_us,
+                    struct misfire_decision *ret_decision);
 
 #endif

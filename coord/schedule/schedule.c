@@ -52,8 +52,9 @@ static int cron_open(struct schedule *schedule, const struct schedule_spec *spec
                      struct zone_cache *zones, struct rota_error *error)
 {
     if (spec->cron == NULL)
-        return error_set(error, ERROR_REFUSED, "cron: no expression: expected one such as "
-                                               "\"0 30 2 * * ?\"");
+        return error_set(error, ERROR_REFUSED,
+                         "cron: no expression: expected one such as "
+                         "\"0 30 2 * * ?\"");
     schedule->zone = zone_open(zones, spec->timezone, error);
     if (schedule->zone == NULL ||
         cron_parse(&schedule->cron, spec->cron, schedule->zone, spec->seed, error) != 0)
@@ -229,8 +230,9 @@ int64_t schedule_newest(const struct schedule *schedule, int64_t after_us, int64
 {
     if (!cut(schedule, &after_us, &until_us))
         return SCHEDULE_NONE;
-    int64_t low = schedule_next(schedule, after_us); /* an occurrence, as far as we know the newest */
-    int64_t high = until_us;                         /* nothing lies after it, up to until_us */
+    int64_t low =
+        schedule_next(schedule, after_us); /* an occurrence, as far as we know the newest */
+    int64_t high = until_us;               /* nothing lies after it, up to until_us */
     if (low > until_us)
         return SCHEDULE_NONE;
     for (int64_t back = US_PER_SECOND; back < high - low; back *= 2) {

@@ -1,7 +1,7 @@
 /*
- * When a trigger occurs, whatever its kind: cron, every, at. Pure functions of the definition and an
- * instant: next occurrence, how many lie in a stretch, the newest of them. Each kind is a row of a
- * table in schedule.c. Instants are wall clock microseconds since 1970-01-01 UTC.
+ * When a trigger occurs, whatever its kind: cron, every, at. Pure functions of the definition and
+ * an instant: next occurrence, how many lie in a stretch, the newest of them. Each kind is a row of
+ * a table in schedule.c. Instants are wall clock microseconds since 1970-01-01 UTC.
  */
 #ifndef COORD_SCHEDULE_SCHEDULE_H
 #define COORD_SCHEDULE_SCHEDULE_H
@@ -30,8 +30,8 @@ struct schedule_spec {
     const char *timezone; /* NULL: UTC */
     const char *seed;     /* what H is spread by: the trigger's name */
     int64_t every_us;
-    int64_t repeat;      /* firings after the first of `every`; -1: without end */
-    int64_t anchor_us;   /* phase of `every`; SCHEDULE_UNSET: start_at_us, or the epoch */
+    int64_t repeat;    /* firings after the first of `every`; -1: without end */
+    int64_t anchor_us; /* phase of `every`; SCHEDULE_UNSET: start_at_us, or the epoch */
     int64_t at_us;
     int64_t start_at_us; /* nothing before it; the first of `every` is counted from here */
     int64_t end_at_us;   /* nothing after it; an occurrence at this instant still counts */

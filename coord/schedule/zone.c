@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ZONE_DIRECTORY      "/usr/share/zoneinfo"
-#define ZONE_FILE_SIZE_MAX  (256 * 1024) /* the largest of today has under 4 KiB */
-#define ZONE_CACHE_MAX      4096         /* there are about 600 names, links included */
+#define ZONE_DIRECTORY     "/usr/share/zoneinfo"
+#define ZONE_FILE_SIZE_MAX (256 * 1024) /* the largest of today has under 4 KiB */
+#define ZONE_CACHE_MAX     4096         /* there are about 600 names, links included */
 
 struct zone_cache {
     struct zone **zones; /* sorted by name */
@@ -48,7 +48,8 @@ int zone_gap_parse(const char *text, enum zone_gap *ret_gap, struct rota_error *
     static const struct choice choices[] = {{"after", ZONE_GAP_AFTER}, {"skip", ZONE_GAP_SKIP}};
     int value = choice_parse(text, choices, 2);
     if (value < 0)
-        return error_set(error, ERROR_REFUSED, "gap \"%.40s\": expected \"after\" or \"skip\"", text);
+        return error_set(error, ERROR_REFUSED, "gap \"%.40s\": expected \"after\" or \"skip\"",
+                         text);
     *ret_gap = (enum zone_gap)value;
     return 0;
 }

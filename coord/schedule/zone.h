@@ -12,11 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ZONE_NAME_MAX      100  /* bytes; the longest name of today has 32 */
-#define ZONE_LAST_YEAR     2200 /* later instants keep the last offset */
-#define ZONE_BEGIN_S       (-(INT64_C(1) << 60))
-#define ZONE_END_S         (INT64_C(1) << 60)
-#define ZONE_OFFSET_MAX_S  (26 * 3600) /* RFC 9636, section 3.2: offsets lie between -25 h and +26 h */
+#define ZONE_NAME_MAX  100  /* bytes; the longest name of today has 32 */
+#define ZONE_LAST_YEAR 2200 /* later instants keep the last offset */
+#define ZONE_BEGIN_S   (-(INT64_C(1) << 60))
+#define ZONE_END_S     (INT64_C(1) << 60)
+#define ZONE_OFFSET_MAX_S                                                                          \
+    (26 * 3600) /* RFC 9636, section 3.2: offsets lie between -25 h and +26 h */
 
 struct zone;
 struct zone_cache;
@@ -30,13 +31,19 @@ struct zone_span {
 
 /* What a schedule does where the clock is put forward, and where it is put back. */
 enum zone_gap { ZONE_GAP_DEFAULT, ZONE_GAP_AFTER, ZONE_GAP_SKIP };
-enum zone_overlap { ZONE_OVERLAP_DEFAULT, ZONE_OVERLAP_FIRST, ZONE_OVERLAP_SECOND, ZONE_OVERLAP_BOTH };
+enum zone_overlap {
+    ZONE_OVERLAP_DEFAULT,
+    ZONE_OVERLAP_FIRST,
+    ZONE_OVERLAP_SECOND,
+    ZONE_OVERLAP_BOTH
+};
 
 /* "after", "skip"; "first", "second", "both". 0, or -1 with what would be right in error. */
 int zone_gap_parse(const char *text, enum zone_gap *ret_gap, struct rota_error *error);
 int zone_overlap_parse(const char *text, enum zone_overlap *ret_overlap, struct rota_error *error);
 
-/* Reads each zone once. The directory is TZDIR of the environment, or /usr/share/zoneinfo. */
+/* Reads each zone once. The directory is TZDIR of the environment if that is an absolute path, else
+ * /usr/share/zoneinfo. A new cache sees zone data that were updated since. */
 struct zone_cache *zone_cache_new(void);
 void zone_cache_free(struct zone_cache *cache); /* zones that others hold live on */
 
@@ -46,7 +53,8 @@ struct zone *zone_open(struct zone_cache *cache, const char *name, struct rota_e
 struct zone *zone_ref(struct zone *zone);
 void zone_unref(struct zone *zone); /* NULL is fine */
 
-/* A zone from the bytes of a TZif file. Whatever the bytes are, the answer is a zone or an error. */
+/* A zone from the bytes of a TZif file. Whatever the bytes are, the answer is a zone or an error.
+ */
 struct zone *zone_parse(const char *name, const void *bytes, size_t length,
                         struct rota_error *error);
 

@@ -1,6 +1,6 @@
 /*
- * The TZif format of RFC 9636, versions 1 to 4: header, data block, from version 2 on a second block
- * with 64-bit times and a rule for the time after. Everything in a file is untrusted.
+ * The TZif format of RFC 9636, versions 1 to 4: header, data block, from version 2 on a second
+ * block with 64-bit times and a rule for the time after. Everything in a file is untrusted.
  */
 #include "coord/schedule/zone_table.h"
 
@@ -124,7 +124,7 @@ static int read_footer(const unsigned char *at, const unsigned char *end, int64_
 static int read_all(const unsigned char *at, const unsigned char *end, struct zone *zone,
                     struct rota_error *error)
 {
-    struct block block;
+    struct block block = {0};
     int64_t last_s = ZONE_BEGIN_S;
     if (read_block(at, end, 4, &block, error) != 0)
         return -1;

@@ -1,0 +1,216 @@
+/*
+ * `rota apply`: registers the jobs and triggers of manifests, all in one transaction, and prints what
+ * that changes. Everything that is wrong with the manifests is told at once, before the database is
+ * even asked.
+ */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "cmd/cmd.h"
+#include "cmd/settings.h"
+#include "coord/apply.h"
+#include "store/store.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help_text[] =
+    "Usage: rota apply -f FILE [-f FILE]… [--prune] [--dry-run] [--json]\n"
+    "\n"
+    "Registers the jobs and triggers of manifests, declaratively and in one transaction: what is\n"
+    "new is created, what differs is changed, what is as before keeps its next firing.\n"
+    "\n"
+    "  -f, --file FILE  manifest; a directory stands for its *.json files, - for standard input\n"
+    "  --prune          also remove jobs of the same source that are declared no more\n"
+    "  --dry-run        only show what would change\n"
+    "  --json           one JSON document instead of lines\n"
+    "\n"
+    "+ created, ~ changed, - removed, = how much is as it was.\n"
+    "\n";
+
+struct options {
+    const char **paths; /* points into argv */
+    size_t path_count;
+    bool prune;
+    bool dry_run;
+    bool json;
+};
+
+/* 0, or the exit code. */
+static int read_arguments(int argc, char **argv, struct options *options, struct settings *settings)
+{
+    static const char *const own[] = {"-f", "--file", "--prune", "--dry-run", "--json", NULL};
+    struct rota_error error;
+    options->paths = mem_array((size_t)argc, sizeof *options->paths);
+    for (int i = 1; i < argc; i++) {
+        const char *path;
+        int taken = cmd_option(argc, argv, &i, "-f", &path, &error);
+        if (taken == 0)
+            taken = cmd_option(argc, argv, &i, "--file", &path, &error);
+        if (taken > 0) {
+            options->paths[options->path_count++] = path;
+            continue;
+        }
+        if (taken == 0 && strcmp(argv[i], "--prune") == 0)
+            options->prune = true;
+        else if (taken == 0 && strcmp(argv[i], "--dry-run") == 0)
+            options->dry_run = true;
+        else if (taken == 0 && strcmp(argv[i], "--json") == 0)
+            options->json = true;
+        else if (taken == 0 && (taken = settings_take_flag(settings, argc, argv, &i, &error)) == 0)
+            return cmd_unknown("apply", argv[i], own, SCOPE_CLIENT);
+        if (taken < 0)
+            return cmd_fail("apply", &error);
+    }
+    if (options->path_count == 0)
+        return cmd_usage("apply", "which manifest? Give -f FILE");
+    if (settings_load(settings, &error) != 0)
+        return cmd_fail("apply", &error);
+    return 0;
+}
+
+/* One line each, then how many; the exit code. */
+static int tell_problems(const struct manifest_set *set)
+{
+    size_t count = set->problems.count;
+    size_t shown = count < MANIFEST_PROBLEMS_MAX ? count : MANIFEST_PROBLEMS_MAX;
+    for (size_t i = 0; i < shown; i++)
+        fprintf(stderr, "%s\n", set->problems.lines[i]);
+    fprintf(stderr, "rota apply: %zu problem%s", count, count == 1 ? "" : "s");
+    if (count > shown)
+        fprintf(stderr, " (the first %zu are shown)", shown);
+    fputs(", nothing was changed\n", stderr);
+    return ERROR_REFUSED;
+}
+
+/* --- progress ----------------------------------------------------------------------------------- */
+
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+    int64_t *since_us = arg;
+    (void)fd;
+    (void)what;
+    fprintf(stderr, "\rapplying … %lld s",
+            (long long)((clock_monotonic_us() - *since_us) / US_PER_SECOND));
+}
+
+/* Seconds on a terminal while it takes more than one; NULL elsewhere. */
+static struct event *start_progress(struct event_base *base, int64_t *since_us)
+{
+    static const struct timeval second = {1, 0};
+    *since_us = clock_monotonic_us();
+    if (!isatty(STDERR_FILENO))
+        return NULL;
+    struct event *ticks = event_new(base, -1, EV_PERSIST, on_second, since_us);
+    event_add(ticks, &second);
+    return ticks;
+}
+
+static void end_progress(struct event *ticks, int64_t since_us)
+{
+    if (ticks == NULL)
+        return;
+    event_free(ticks);
+    if (clock_monotonic_us() - since_us >= US_PER_SECOND)
+        fputs("\r\033[K", stderr);
+}
+
+/* --- the database ------------------------------------------------------------------------------- */
+
+static int check_schema(struct store *store, const char *schema, struct rota_error *error)
+{
+    int version;
+    if (store_check_schema(store, &version, error) != 0)
+        return -1;
+    if (version > 0)
+        return 0;
+    return error_set(error, ERROR_REFUSED,
+                     "schema \"%s\" is not set up in this database; run `rota migrate` first",
+                     schema);
+}
+
+static int apply(const struct options *options, const struct settings *settings,
+                 struct event_base *base, struct manifest_set *set, struct apply_diff *ret_diff,
+                 struct rota_error *error)
+{
+    const char *schema = settings_text(settings, SETTING_SCHEMA);
+    struct log log = {.level = LOG_WARN, .text = true, .fd = STDERR_FILENO};
+    char *url = settings_client_url(settings, error);
+    if (url == NULL)
+        return -1;
+    struct store_config config = {.base = base,
+                                  .log = &log,
+                                  .url = url,
+                                  .schema = schema,
+                                  .role_name = "client",
+                                  .application_name = "rota apply"};
+    struct apply_options how = {.base = base, .prune = options->prune, .dry_run = options->dry_run};
+    struct store *store = store_new(&config);
+    int failed = store_wait_ready(store, NULL, error);
+    if (failed == 0)
+        failed = check_schema(store, schema, error);
+    if (failed == 0)
+        failed = apply_manifests(store, set, &how, ret_diff, error);
+    store_free(store);
+    free(url);
+    return failed;
+}
+
+static void print_diff(const struct options *options, const struct apply_diff *diff)
+{
+    struct buffer text = {0};
+    if (options->json)
+        apply_show_json(diff, options->dry_run, &text);
+    else
+        apply_show_text(diff, &text);
+    if (!options->json && options->dry_run)
+        buffer_string(&text, "dry run: nothing was changed\n");
+    fwrite(text.data, 1, text.length, stdout);
+    buffer_free(&text);
+}
+
+static int run(const struct options *options, const struct settings *settings)
+{
+    int64_t since_us;
+    struct rota_error error = {0};
+    struct apply_diff diff = {0};
+    struct manifest_set *set = manifest_set_new();
+    struct event_base *base = event_base_new();
+    struct event *ticks = start_progress(base, &since_us);
+    int code = 0;
+    for (size_t i = 0; i < options->path_count; i++)
+        manifest_add_path(set, options->paths[i]);
+    int failed = manifest_check(set);
+    if (failed == 0 && set->count == 0)
+        failed = error_set(&error, ERROR_REFUSED, "%s holds no *.json file", options->paths[0]);
+    else if (failed == 0)
+        failed = apply(options, settings, base, set, &diff, &error);
+    end_progress(ticks, since_us);
+    if (failed == 0)
+        print_diff(options, &diff);
+    else
+        code = set->problems.count > 0 ? tell_problems(set) : cmd_fail("apply", &error);
+    apply_diff_free(&diff);
+    event_base_free(base);
+    manifest_set_free(set);
+    return code;
+}
+
+int cmd_apply(int argc, char **argv)
+{
+    struct options options = {0};
+    if (cmd_wants_help(argc, argv)) {
+        fputs(help_text, stdout);
+        settings_print_help(stdout, SCOPE_CLIENT);
+        return 0;
+    }
+    struct settings *settings = settings_new(SCOPE_CLIENT);
+    int code = read_arguments(argc, argv, &options, settings);
+    if (code == 0)
+        code = run(&options, settings);
+    settings_free(settings);
+    free(options.paths);
+    return code;
+}

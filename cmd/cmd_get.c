@@ -1,0 +1,265 @@
+/*
+ * `rota get WHAT`: lists what the database knows. The statement makes the JSON document, which `--json`
+ * prints as it is; for people a few of its columns are laid out as a table.
+ */
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "cmd/client.h"
+#include "cmd/settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_DEFAULT 1000
+#define LIMIT_MAX     1000000
+#define COLUMNS_MAX   12
+#define CELL_MAX      60 /* bytes of one cell of the table */
+
+struct listing {
+    const char *what;
+    enum statement_id statement;
+    bool by_status; /* takes --status */
+    const char *columns[COLUMNS_MAX];
+};
+
+static const struct listing listings[] = {
+    {"jobs", SQL_GET_JOBS, false, {"name", "source", "handler", "priority", "triggers", "next_at", "served"}},
+    {"triggers", SQL_GET_TRIGGERS, false,
+     {"name", "job", "schedule", "timezone", "state", "next_at", "previous_at", "fired", "missed", "error"}},
+    {"runs", SQL_GET_RUNS, false, {"id", "job", "trigger", "state", "node", "due", "started_at", "attempt"}},
+    {"nodes", SQL_GET_NODES, false, {"name", "state", "running", "slots", "version", "host", "pid", "http", "renewed_at"}},
+    {"locks", SQL_GET_LOCKS, false, {"name", "holder", "fence", "acquired_at"}},
+    {"history", SQL_GET_HISTORY, true,
+     {"id", "task", "trigger", "status", "outcome", "node", "started_at", "duration", "attempt"}},
+};
+#define LISTING_COUNT (sizeof listings / sizeof *listings)
+
+static const char help_text[] =
+    "Usage: rota get jobs|triggers|runs|nodes|locks|history [NAME] [--status S] [--limit N] [--offset N] [--json]\n"
+    "\n"
+    "Lists what the database knows; NAME narrows it to one (for triggers and runs also: of that job).\n"
+    "\n"
+    "  --status S  history only: started, success, failed or unknown\n"
+    "  --limit N   rows at most (1000)\n"
+    "  --offset N  rows to pass over\n"
+    "  --json      the whole document\n"
+    "\n";
+
+struct options {
+    const struct listing *listing;
+    const char *name;
+    const char *status;
+    int64_t limit;
+    int64_t offset;
+    bool json;
+};
+
+/* ---- the table ---- */
+
+/* A cell's text, to be freed: strings without quotes, times without their fraction. */
+static char *cell_text(const struct json_value *value)
+{
+    if (value == NULL || value->type == JSON_NULL)
+        return mem_string("-");
+    char *text = value->type == JSON_STRING ? json_text(value) : mem_string_n(value->raw.data, value->raw.length);
+    if (text == NULL)
+        return mem_string("?");
+    char *point = strlen(text) > 20 && text[10] == 'T' && text[19] == '.' ? text + 19 : NULL;
+    if (point != NULL)
+        memcpy(point, "Z", 2);
+    for (char *at = text; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20)
+            *at = ' ';
+    if (strlen(text) > CELL_MAX) {
+        size_t end = CELL_MAX;
+        while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
+            end--;
+        text[end] = '\0';
+    }
+    return text;
+}
+
+static int width_of(const char *text)
+{
+    int width = 0;
+    for (; *text != '\0'; text++)
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+
+static void print_cell(const char *text, int width, bool last)
+{
+    fputs(text, stdout);
+    for (int i = width_of(text); !last && i < width + 2; i++)
+        putchar(' ');
+}
+
+static void print_table(const struct listing *listing, const struct json *json, const struct json_value *data)
+{
+    int widths[COLUMNS_MAX] = {0}, columns = 0;
+    char **cells = mem_array((size_t)(data->count + 1) * COLUMNS_MAX, sizeof *cells);
+    while (columns < COLUMNS_MAX && listing->columns[columns] != NULL)
+        columns++;
+    size_t rows = 0;
+    for (int c = 0; c < columns; c++)
+        cells[c] = mem_string(listing->columns[c]);
+    for (const struct json_value *row = json_first(json, data); row != NULL; row = json_next(json, row)) {
+        rows++;
+        for (int c = 0; c < columns; c++)
+            cells[rows * COLUMNS_MAX + (size_t)c] = cell_text(json_get(json, row, listing->columns[c]));
+    }
+    for (size_t r = 0; r <= rows; r++)
+        for (int c = 0; c < columns; c++)
+            if (width_of(cells[r * COLUMNS_MAX + (size_t)c]) > widths[c])
+                widths[c] = width_of(cells[r * COLUMNS_MAX + (size_t)c]);
+    for (size_t r = 0; r <= rows; r++) {
+        for (int c = 0; c < columns; c++) {
+            print_cell(cells[r * COLUMNS_MAX + (size_t)c], widths[c], c == columns - 1);
+            free(cells[r * COLUMNS_MAX + (size_t)c]);
+        }
+        putchar('\n');
+    }
+    free(cells);
+}
+
+static int print_document(const struct options *options, const char *text, struct rota_error *error)
+{
+    struct json json;
+    if (options->json) {
+        puts(text);
+        return 0;
+    }
+    if (json_parse(&json, text, strlen(text), error) != 0)
+        return -1;
+    const struct json_value *data = json_get(&json, json.values, "data");
+    print_table(options->listing, &json, data);
+    int64_t total = 0;
+    if (json_int64(json_get(&json, json.values, "total"), &total) == 0 && total > options->offset + data->count)
+        printf("… %lld of %lld; go on with --offset %lld\n", (long long)data->count, (long long)total,
+               (long long)(options->offset + data->count));
+    json_free(&json);
+    return 0;
+}
+
+/* ---- */
+
+static int get(struct client *client, const struct options *options, struct rota_error *error)
+{
+    struct store_params params = {0};
+    PGresult *result;
+    params_text(&params, options->name);
+    params_int64(&params, options->limit);
+    params_int64(&params, options->offset);
+    if (options->listing->by_status)
+        params_text(&params, options->status);
+    int failed = store_wait(client->store, options->listing->statement, &params, 0, &result, error);
+    store_params_free(&params);
+    if (failed != 0)
+        return -1;
+    failed = print_document(options, row_text(result, 0, 0), error);
+    PQclear(result);
+    return failed;
+}
+
+static const struct listing *listing_of(const char *what)
+{
+    for (size_t i = 0; i < LISTING_COUNT; i++)
+        if (strcmp(listings[i].what, what) == 0)
+            return &listings[i];
+    return NULL;
+}
+
+static int unknown_listing(const char *what)
+{
+    const char *names[LISTING_COUNT];
+    for (size_t i = 0; i < LISTING_COUNT; i++)
+        names[i] = listings[i].what;
+    const char *nearest = text_nearest(what, names, LISTING_COUNT);
+    return nearest != NULL ? cmd_usage("get", "there are no \"%s\": did you mean %s?", what, nearest)
+                           : cmd_usage("get", "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
+}
+
+static int check_status(const char *status, struct rota_error *error)
+{
+    static const char *const known[] = {"started", "success", "failed", "unknown"};
+    for (size_t i = 0; i < 4; i++)
+        if (strcmp(status, known[i]) == 0)
+            return 0;
+    return error_set(error, ERROR_USAGE, "--status \"%s\" is none of started, success, failed, unknown", status);
+}
+
+/* 1 taken, 0 not ours, -1 wrong. */
+static int take_option(int argc, char **argv, int *i, struct options *options, struct rota_error *error)
+{
+    const char *value;
+    int taken;
+    if ((taken = cmd_option(argc, argv, i, "--status", &options->status, error)) != 0)
+        return taken < 0 || check_status(options->status, error) != 0 ? -1 : 1;
+    for (int which = 0; which < 2; which++) {
+        const char *name = which == 0 ? "--limit" : "--offset";
+        int64_t *number = which == 0 ? &options->limit : &options->offset;
+        if ((taken = cmd_option(argc, argv, i, name, &value, error)) == 0)
+            continue;
+        if (taken > 0 && (text_int64(value, strlen(value), number) != 0 || *number < 0 || (which == 0 && *number > LIMIT_MAX)))
+            return error_set(error, ERROR_USAGE, "%s must be a whole number from 0 to %d, not \"%s\"", name, LIMIT_MAX, value);
+        return taken;
+    }
+    if (strcmp(argv[*i], "--json") == 0)
+        return options->json = true;
+    return 0;
+}
+
+/* 0 or the exit code. */
+static int read_arguments(int argc, char **argv, struct options *options, struct settings *settings)
+{
+    static const char *const own[] = {"--status", "--limit", "--offset", "--json", NULL};
+    struct rota_error error = {0};
+    for (int i = 1; i < argc; i++) {
+        int taken = take_option(argc, argv, &i, options, &error);
+        if (taken == 0)
+            taken = settings_take_flag(settings, argc, argv, &i, &error);
+        if (taken < 0)
+            return cmd_fail("get", &error);
+        if (taken > 0)
+            continue;
+        if (argv[i][0] == '-' || options->name != NULL)
+            return cmd_unknown("get", argv[i], own, SCOPE_CLIENT);
+        if (options->listing != NULL) {
+            options->name = argv[i];
+        } else if ((options->listing = listing_of(argv[i])) == NULL) {
+            return unknown_listing(argv[i]);
+        }
+    }
+    if (options->listing == NULL)
+        return cmd_usage("get", "what? jobs, triggers, runs, nodes, locks or history");
+    if (options->status != NULL && !options->listing->by_status)
+        return cmd_usage("get", "--status goes with history");
+    if (settings_load(settings, &error) != 0)
+        return cmd_fail("get", &error);
+    return 0;
+}
+
+int cmd_get(int argc, char **argv)
+{
+    struct options options = {.limit = LIMIT_DEFAULT};
+    struct rota_error error = {0};
+    struct client client;
+    if (cmd_wants_help(argc, argv)) {
+        fputs(help_text, stdout);
+        settings_print_help(stdout, SCOPE_CLIENT);
+        return 0;
+    }
+    struct settings *settings = settings_new(SCOPE_CLIENT);
+    int code = read_arguments(argc, argv, &options, settings);
+    if (code == 0 && client_open(&client, "get", settings, &error) != 0) {
+        code = cmd_fail("get", &error);
+    } else if (code == 0) {
+        if (get(&client, &options, &error) != 0)
+            code = cmd_fail("get", &error);
+        client_close(&client);
+    }
+    settings_free(settings);
+    return code;
+}

@@ -1,0 +1,33 @@
+/* One value of a setting and the table of pools: between the files of settings, not for commands.
+ */
+#ifndef CMD_SETTINGS_VALUE_H
+#define CMD_SETTINGS_VALUE_H
+
+#include "cmd/settings.h"
+
+struct setting_value {
+    char *text; /* as a flag would give it; lists as a JSON array */
+    int64_t number;
+    char **list; /* NULL-terminated */
+    char *origin;
+    bool given;
+};
+
+/* Parses and checks; on success replaces *value. `origin` goes into the message. */
+int setting_value_set(struct setting_value *value, enum setting_id id, const char *text,
+                      const char *origin, struct rota_error *error);
+void setting_value_free(struct setting_value *value);
+
+/* One key of the --config file; adds the values of `path` to values[]. */
+int settings_read_file(struct setting_value *values, const char *path, struct rota_error *error);
+
+struct pool_table {
+    struct worker_pool_config *pools; /* the first is the built-in one */
+    size_t count;
+};
+/* `text` is the JSON of the setting, NULL: only the built-in pool. */
+int pool_table_parse(struct pool_table *ret_table, const char *text, int slots,
+                     struct rota_error *error);
+void pool_table_free(struct pool_table *table);
+
+#endif

@@ -1,0 +1,421 @@
+/*
+ * Acquire: claims due triggers and waiting runs, as many as there is room for, one step at a time on
+ * the work connection. A claim whose definitions are not known yet loads them first; the triggers it
+ * had locked are let go and claimed again. What a trigger's occurrences become is decided in fire.c.
+ */
+#include "coord/fire.h"
+#include "coord/node.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOAD_MAX (2 * NODE_CLAIM_MAX)
+
+enum step { STEP_IDLE, STEP_CLAIM, STEP_LOCK, STEP_FIRE, STEP_LOAD_TRIGGERS, STEP_LOAD_JOBS, STEP_ASK };
+
+struct id_list {
+    int32_t ids[LOAD_MAX];
+    size_t count;
+};
+
+struct acquire {
+    struct node *node;
+    enum step step;
+    int64_t fleet_revision;
+    struct route routes[NODE_ROUTES_MAX]; /* of the step that is out */
+    size_t route_count;
+    int room; /* of all pools together when the step began */
+    struct id_list load_triggers, load_jobs;
+    struct fire *fire;             /* decided, waiting for its commit */
+    struct run *held[NODE_CLAIM_MAX]; /* claimed, waiting for definitions */
+    size_t held_count;
+};
+
+static void go_on(struct acquire *a);
+
+void acquire_new(struct node *node)
+{
+    struct acquire *a = mem_alloc(sizeof *a);
+    a->node = node;
+    a->fire = fire_new();
+    node->acquire = a;
+}
+
+void acquire_free(struct node *node)
+{
+    if (node->acquire == NULL)
+        return;
+    fire_free(node->acquire->fire);
+    free(node->acquire);
+    node->acquire = NULL;
+}
+
+bool acquire_busy(const struct node *node)
+{
+    return node->acquire->step != STEP_IDLE;
+}
+
+static void end_step(struct acquire *a)
+{
+    a->step = STEP_IDLE;
+    wake_step(a->node);
+}
+
+void acquire_lost(struct node *node)
+{
+    struct acquire *a = node->acquire;
+    a->step = STEP_IDLE;
+    a->load_jobs.count = a->load_triggers.count = 0;
+    if (a->held_count > 0) { /* claimed and known, only never started */
+        size_t count = a->held_count;
+        a->held_count = 0;
+        for (size_t i = 0; i < count; i++)
+            complete_put_back(node, a->held[i], 0, false, false, false, NULL, NULL);
+    }
+}
+
+/* A step that failed is over; the next look waits a little, whatever the reason. */
+static void failed(struct acquire *a, const struct rota_error *error)
+{
+    if (store_fault(error) == FAULT_RETRY)
+        log_debug(&a->node->log, "acquire interrupted", LOG_TEXT("error", error->message));
+    else
+        log_error(&a->node->log, "cannot acquire", LOG_TEXT("error", error->message),
+                  LOG_TEXT("sqlstate", error->sqlstate));
+    acquire_lost(a->node);
+    wake_failed(a->node);
+}
+
+static bool want(struct id_list *list, int32_t id)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->ids[i] == id)
+            return true;
+    if (list->count == LOAD_MAX)
+        return false;
+    list->ids[list->count++] = id;
+    return true;
+}
+
+static void add_routes(struct store_params *params, const struct route *routes, size_t count)
+{
+    int32_t ids[NODE_ROUTES_MAX], pools[NODE_ROUTES_MAX], rooms[NODE_ROUTES_MAX];
+    int16_t priorities[NODE_ROUTES_MAX];
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = routes[i].id;
+        priorities[i] = routes[i].priority;
+        pools[i] = routes[i].pool;
+        rooms[i] = routes[i].room;
+    }
+    params_int32s(params, ids, count);
+    params_int16s(params, priorities, count);
+    params_int32s(params, pools, count);
+    params_int32s(params, rooms, count);
+}
+
+static void begin(struct acquire *a, enum step step, const struct route *routes, size_t count)
+{
+    assert(a->step == STEP_IDLE && count > 0 && count <= NODE_ROUTES_MAX);
+    a->step = step;
+    memcpy(a->routes, routes, count * sizeof *routes);
+    a->route_count = count;
+    a->room = 0;
+    uint64_t seen = 0; /* pools are few; each counts once */
+    for (size_t i = 0; i < count; i++) {
+        if (routes[i].pool < 64 && (seen & (UINT64_C(1) << routes[i].pool)) == 0)
+            a->room += routes[i].room;
+        if (routes[i].pool < 64)
+            seen |= UINT64_C(1) << routes[i].pool;
+    }
+}
+
+/* ---- loading definitions ---- */
+
+static void on_jobs(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    if (a->step != STEP_LOAD_JOBS)
+        return; /* the connection was lost meanwhile */
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    definitions_put_jobs(a->node->definitions, answer->result, a->load_jobs.ids, a->load_jobs.count,
+                         a->fleet_revision);
+    a->load_jobs.count = 0;
+    go_on(a);
+}
+
+static void on_triggers(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    if (a->step != STEP_LOAD_TRIGGERS)
+        return;
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    struct definitions *definitions = a->node->definitions;
+    definitions_put_triggers(definitions, answer->result, a->load_triggers.ids, a->load_triggers.count,
+                             a->fleet_revision);
+    for (size_t i = 0; i < a->load_triggers.count; i++) {
+        struct trigger *trigger = definitions_trigger_seen(definitions, a->load_triggers.ids[i], a->fleet_revision);
+        if (!trigger->gone && definitions_job(definitions, trigger->job_id, a->fleet_revision) == NULL)
+            want(&a->load_jobs, trigger->job_id);
+    }
+    a->load_triggers.count = 0;
+    go_on(a);
+}
+
+static void load(struct acquire *a, struct id_list *list, enum statement_id statement, enum step step,
+                 store_callback callback)
+{
+    struct store_params params = {0};
+    a->step = step;
+    params_int32s(&params, list->ids, list->count);
+    store_call(a->node->work, statement, &params, 0, callback, a);
+    store_params_free(&params);
+}
+
+/* ---- runs that wait ---- */
+
+static char *copy(struct slice slice)
+{
+    return slice.data != NULL ? mem_string_n(slice.data, slice.length) : NULL;
+}
+
+/* One row of run_claim.sql. */
+static struct run *take_row(struct acquire *a, const PGresult *result, int row, struct receipt *receipt)
+{
+    struct run *run = runs_add(a->node->runs, receipt, (uint32_t)row_int32(result, row, 1), row_int64(result, row, 2));
+    run->job_id = row_int32(result, row, 3);
+    run->trigger_id = row_null(result, row, 4) ? 0 : row_int32(result, row, 4);
+    run->due_us = row_time(result, row, 5);
+    run->scheduled_us = row_time(result, row, 6);
+    run->attempt = row_int16(result, row, 7);
+    run->crashes = row_int16(result, row, 8);
+    run->missed = row_int32(result, row, 9);
+    run->recovering = row_bool(result, row, 10);
+    run->data = copy(row_slice(result, row, 11));
+    run->checkpoint = copy(row_slice(result, row, 12));
+    run->earlier = copy(row_slice(result, row, 13));
+    return run;
+}
+
+static void on_claimed(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    struct node *node = a->node;
+    if (a->step != STEP_CLAIM)
+        return;
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    int count = PQntuples(answer->result);
+    if (count < a->room)
+        wake_pending_unknown(node); /* that was all of it: when is the next one due? */
+    if (count == 0) {
+        end_step(a);
+        return;
+    }
+    struct receipt *receipt = runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
+    a->fleet_revision = row_int64(answer->result, 0, 15);
+    for (int row = 0; row < count; row++)
+        a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
+    go_on(a);
+}
+
+/* Definitions for the claimed runs: those known are attached, the others listed for loading. */
+static bool define_held(struct acquire *a)
+{
+    struct definitions *definitions = a->node->definitions;
+    bool complete = true;
+    for (size_t i = 0; i < a->held_count; i++) {
+        struct run *run = a->held[i];
+        struct job *job = definitions_job(definitions, run->job_id, a->fleet_revision);
+        struct trigger *trigger = NULL;
+        if (run->trigger_id != 0)
+            trigger = definitions_trigger_seen(definitions, run->trigger_id, a->fleet_revision);
+        if (job == NULL)
+            complete = !want(&a->load_jobs, run->job_id) && complete;
+        if (trigger == NULL && run->trigger_id != 0)
+            complete = !want(&a->load_triggers, run->trigger_id) && complete;
+    }
+    if (!complete)
+        return false;
+    for (size_t i = 0; i < a->held_count; i++) {
+        struct run *run = a->held[i];
+        run->job = job_ref(definitions_job(definitions, run->job_id, a->fleet_revision));
+        if (run->trigger_id != 0)
+            run->trigger = trigger_ref(definitions_trigger_seen(definitions, run->trigger_id, a->fleet_revision));
+    }
+    return true;
+}
+
+static void go_on(struct acquire *a)
+{
+    bool complete = a->held_count == 0 || define_held(a);
+    if (a->load_triggers.count > 0) {
+        load(a, &a->load_triggers, SQL_DEFINITION_LOAD, STEP_LOAD_TRIGGERS, on_triggers);
+        return;
+    }
+    if (a->load_jobs.count > 0) {
+        load(a, &a->load_jobs, SQL_JOB_LOAD, STEP_LOAD_JOBS, on_jobs);
+        return;
+    }
+    assert(complete);
+    (void)complete;
+    size_t count = a->held_count;
+    a->held_count = 0;
+    if (count > 0)
+        dispatch_runs(a->node, a->held, count);
+    end_step(a);
+}
+
+void acquire_pending(struct node *node, const struct route *routes, size_t count)
+{
+    struct acquire *a = node->acquire;
+    struct store_params params = {0};
+    begin(a, STEP_CLAIM, routes, count);
+    add_routes(&params, routes, count);
+    params_int32(&params, node->member.incarnation);
+    store_call(node->work, SQL_RUN_CLAIM, &params, 0, on_claimed, a);
+    store_params_free(&params);
+}
+
+/* ---- triggers ---- */
+
+static void on_fired(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    struct node *node = a->node;
+    if (a->step != STEP_FIRE)
+        return;
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    struct run *runs[NODE_CLAIM_MAX];
+    size_t count = fire_take(a->fire, node, answer->result, runs);
+    if (a->fire->later_count > 0)
+        wake_next(node, STORE_NULL_TIME, node_database_now(node));
+    dispatch_runs(node, runs, count);
+    go_on(a); /* loads what other locked triggers lacked */
+}
+
+static void fire(struct acquire *a)
+{
+    struct store_params params = {0};
+    a->step = STEP_FIRE;
+    fire_params(a->fire, a->node->member.incarnation, &params);
+    store_call(a->node->work, SQL_TRIGGER_FIRE, &params, STORE_WITHIN | STORE_COMMIT, on_fired, a);
+    store_params_free(&params);
+}
+
+static int *room_of(struct acquire *a, int32_t route, int *rooms)
+{
+    for (size_t i = 0; i < a->route_count; i++)
+        if (a->routes[i].id == route)
+            return &rooms[a->routes[i].pool];
+    return NULL;
+}
+
+/* Decides about each locked trigger whose definition is known; the others are listed for loading. */
+static void decide(struct acquire *a, const PGresult *result)
+{
+    struct definitions *definitions = a->node->definitions;
+    int rooms[64] = {0};
+    for (size_t i = 0; i < a->route_count; i++)
+        rooms[a->routes[i].pool] = a->routes[i].room;
+    fire_clear(a->fire);
+    for (int row = 0; row < PQntuples(result); row++) {
+        struct fire_input input = {.route = row_int32(result, row, 1),
+                                   .next_us = row_time(result, row, 3),
+                                   .previous_us = row_time(result, row, 4),
+                                   .now_us = row_time(result, row, 5)};
+        int32_t id = row_int32(result, row, 0);
+        input.trigger = definitions_trigger(definitions, id, row_int64(result, row, 2));
+        if (input.trigger == NULL) {
+            want(&a->load_triggers, id);
+            continue;
+        }
+        input.job = definitions_job(definitions, input.trigger->job_id, a->fleet_revision);
+        if (input.job == NULL) {
+            want(&a->load_jobs, input.trigger->job_id);
+            continue;
+        }
+        fire_decide(a->fire, &input, room_of(a, input.route, rooms));
+    }
+}
+
+static void on_locked(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    struct node *node = a->node;
+    if (a->step != STEP_LOCK)
+        return;
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    int count = PQntuples(answer->result);
+    if (count < a->room)
+        wake_trigger_unknown(node);
+    if (count > 0) {
+        a->fleet_revision = row_int64(answer->result, 0, 6);
+        decide(a, answer->result);
+        if (a->load_triggers.count + a->load_jobs.count > 0)
+            wake_next(node, node_database_now(node), STORE_NULL_TIME); /* come back for the others */
+        if (a->fire->trigger_count > 0) {
+            fire(a);
+            return;
+        }
+    }
+    store_rollback(node->work);
+    go_on(a);
+}
+
+void acquire_triggers(struct node *node, const struct route *routes, size_t count)
+{
+    struct acquire *a = node->acquire;
+    struct store_params params = {0};
+    begin(a, STEP_LOCK, routes, count);
+    add_routes(&params, routes, count);
+    store_call(node->work, SQL_TRIGGER_ACQUIRE, &params, STORE_BEGIN, on_locked, a);
+    store_params_free(&params);
+}
+
+/* ---- when is the next? ---- */
+
+static void on_asked(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    struct node *node = a->node;
+    if (a->step != STEP_ASK)
+        return;
+    if (answer->error != NULL) {
+        failed(a, answer->error);
+        return;
+    }
+    node->member.clock_offset_us = row_time(answer->result, 0, 2) - clock_boot_us();
+    wake_next(node, row_time(answer->result, 0, 0), row_time(answer->result, 0, 1));
+    end_step(a);
+}
+
+void acquire_ask(struct node *node, const struct route *routes, size_t count)
+{
+    struct acquire *a = node->acquire;
+    struct store_params params = {0};
+    int32_t ids[NODE_ROUTES_MAX];
+    begin(a, STEP_ASK, routes, count);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = routes[i].id;
+    params_int32s(&params, ids, count);
+    store_call(node->work, SQL_WORK_NEXT, &params, 0, on_asked, a);
+    store_params_free(&params);
+}

@@ -1,0 +1,79 @@
+/*
+ * Brings the database to what manifests declare: one transaction, a fixed number of round trips
+ * however many jobs there are, safe from many nodes at once. What is declared as before is not
+ * touched, so its next firing stays. Straight-line code for commands and the start of a node.
+ */
+#ifndef COORD_APPLY_H
+#define COORD_APPLY_H
+
+#include "base/error.h"
+#include "coord/manifest.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct store;
+
+#define APPLY_WAIT_US INT64_C(30000000) /* for another apply to end */
+
+struct apply_options {
+    struct event_base *base; /* the store's */
+    const bool *stop;        /* ends waiting when it becomes true; NULL: nothing does */
+    int64_t wait_us;         /* for another apply to end; 0: APPLY_WAIT_US */
+    bool prune;   /* also remove jobs of the manifests' sources that they declare no more */
+    bool dry_run; /* compute the difference only */
+};
+
+enum apply_action { APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
+
+/* One job or trigger that is not as it was. */
+struct apply_change {
+    enum apply_action action;
+    bool trigger; /* or a job */
+    bool implied; /* a trigger that goes because its job does */
+    char *name;
+    char *job; /* of a trigger */
+    char *source;
+    struct manifest_differences differences; /* of a removed one: none */
+    bool scheduled;     /* a trigger whose next firing was computed anew */
+    int64_t next_at_us; /* that firing; MANIFEST_UNSET: it has none any more */
+};
+
+/* Jobs in the order of the manifests, each followed by its triggers; then what is removed. */
+struct apply_diff {
+    struct apply_change *changes;
+    size_t count;
+    size_t jobs_unchanged;
+    size_t triggers_unchanged;
+    int64_t runs_cancelled; /* that waited for a removed job; 0 for a dry run */
+};
+
+/*
+ * 0, or -1 with nothing changed. The set must have passed manifest_check(). Names that belong to
+ * another source become problems of the set (ERROR_REFUSED); ERROR_TIMEOUT: another apply held the
+ * lock all the time; ERROR_DATABASE: lost on the way, and if that was at the very end, perhaps done:
+ * applying again is always right.
+ */
+int apply_manifests(struct store *store, struct manifest_set *set,
+                    const struct apply_options *options, struct apply_diff *ret_diff,
+                    struct rota_error *error);
+
+/*
+ * What a node does at its start: reads files and directories (NULL-terminated) and applies them all
+ * together. The problems of the manifests are in ret_set, which is always set and to be freed by
+ * manifest_set_free().
+ */
+int apply_paths(struct store *store, const char *const *paths, const struct apply_options *options,
+                struct manifest_set **ret_set, struct apply_diff *ret_diff,
+                struct rota_error *error);
+
+void apply_diff_free(struct apply_diff *diff);
+
+/* For people, a line each: + created, ~ changed, - removed, = how much is as it was. */
+void apply_show_text(const struct apply_diff *diff, struct buffer *text);
+/* One JSON document. */
+void apply_show_json(const struct apply_diff *diff, bool dry_run, struct buffer *text);
+
+#endif

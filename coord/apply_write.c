@@ -1,0 +1,371 @@
+/* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h. */
+#include "coord/apply_plan.h"
+
+#include "base/memory.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * One value of each element of a list, as the parameter of a statement. `get` fills the element's
+ * value; the arrays live until the parameter is made.
+ */
+struct columns {
+    struct store_params params;
+    const void *const *rows;
+    size_t count;
+};
+
+typedef const char *(*text_of)(const void *row);
+typedef int64_t (*number_of)(const void *row);
+typedef struct slice (*slice_of_row)(const void *row);
+
+static void add_texts(struct columns *columns, text_of get)
+{
+    const char **values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = get(columns->rows[i]);
+    params_texts(&columns->params, values, columns->count);
+    free(values);
+}
+
+/* MANIFEST_UNSET is NULL. */
+static void add_int64s(struct columns *columns, number_of get)
+{
+    int64_t *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = get(columns->rows[i]);
+    params_int64s(&columns->params, values, columns->count);
+    free(values);
+}
+
+static void add_int32s(struct columns *columns, number_of get)
+{
+    int32_t *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++) {
+        int64_t number = get(columns->rows[i]);
+        values[i] = number == MANIFEST_UNSET ? INT32_MIN : (int32_t)number;
+    }
+    params_int32s(&columns->params, values, columns->count);
+    free(values);
+}
+
+static void add_times(struct columns *columns, number_of get)
+{
+    int64_t *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++) {
+        int64_t wall_us = get(columns->rows[i]);
+        values[i] = wall_us == MANIFEST_UNSET ? STORE_NULL_TIME : wall_us;
+    }
+    params_times(&columns->params, values, columns->count);
+    free(values);
+}
+
+static void add_json(struct columns *columns, slice_of_row get)
+{
+    struct slice *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = get(columns->rows[i]);
+    params_slices(&columns->params, PARAMS_JSON, values, columns->count);
+    free(values);
+}
+
+static int run(struct columns *columns, struct store *store, enum statement_id statement,
+               struct rota_error *error)
+{
+    int failed = store_wait(store, statement, &columns->params, STORE_WITHIN, NULL, error);
+    store_params_free(&columns->params);
+    return failed;
+}
+
+/* --- jobs --------------------------------------------------------------------------------------- */
+
+#define JOB_COLUMN(type, function, expression)                                                     \
+    static type function(const void *row)                                                          \
+    {                                                                                              \
+        const struct plan_job *planned = row;                                                      \
+        const struct manifest_job *job = planned->job;                                             \
+        (void)job;                                                                                 \
+        return expression;                                                                         \
+    }
+
+JOB_COLUMN(const char *, job_name, job->name)
+JOB_COLUMN(const char *, job_source, planned->manifest->source)
+JOB_COLUMN(const char *, job_description, job->description)
+JOB_COLUMN(const char *, job_handler, job->handler)
+JOB_COLUMN(struct slice, job_data, job->data)
+JOB_COLUMN(int64_t, job_requests_recovery, job->requests_recovery)
+JOB_COLUMN(int64_t, job_priority, job->priority)
+JOB_COLUMN(int64_t, job_timeout, job->timeout_ms)
+JOB_COLUMN(int64_t, job_max_attempts, job->max_attempts)
+JOB_COLUMN(const char *, job_backoff, manifest_backoffs[job->backoff])
+JOB_COLUMN(int64_t, job_retry_initial, job->retry_initial_ms)
+JOB_COLUMN(int64_t, job_retry_max, job->retry_max_ms)
+JOB_COLUMN(int64_t, job_max_crashes, job->max_crashes)
+JOB_COLUMN(const char *, job_definition, job->definition)
+JOB_COLUMN(int64_t, job_old_id, planned->was->id)
+JOB_COLUMN(int64_t, job_old_priority, planned->was->priority)
+
+static void add_durable(struct columns *columns)
+{
+    bool *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = ((const struct plan_job *)columns->rows[i])->job->durable != 0;
+    params_bools(&columns->params, values, columns->count);
+    free(values);
+}
+
+static void add_jitter(struct columns *columns)
+{
+    float *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = (float)((const struct plan_job *)columns->rows[i])->job->retry_jitter;
+    params_floats(&columns->params, values, columns->count);
+    free(values);
+}
+
+static int write_jobs(struct store *store, const void *const *rows, size_t count, int64_t revision,
+                      struct rota_error *error)
+{
+    struct columns columns = {.rows = rows, .count = count};
+    add_texts(&columns, job_name);
+    add_texts(&columns, job_source);
+    add_texts(&columns, job_description);
+    add_texts(&columns, job_handler);
+    add_json(&columns, job_data);
+    add_int32s(&columns, job_requests_recovery);
+    add_durable(&columns);
+    add_int32s(&columns, job_priority);
+    add_int64s(&columns, job_timeout);
+    add_int32s(&columns, job_max_attempts);
+    add_texts(&columns, job_backoff);
+    add_int64s(&columns, job_retry_initial);
+    add_int64s(&columns, job_retry_max);
+    add_jitter(&columns);
+    add_int32s(&columns, job_max_crashes);
+    add_texts(&columns, job_definition);
+    params_int64(&columns.params, revision);
+    return run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
+}
+
+/* --- triggers ----------------------------------------------------------------------------------- */
+
+#define TRIGGER_COLUMN(type, function, expression)                                                 \
+    static type function(const void *row)                                                          \
+    {                                                                                              \
+        const struct plan_trigger *planned = row;                                                  \
+        const struct manifest_trigger *trigger = planned->trigger;                                 \
+        (void)trigger;                                                                             \
+        return expression;                                                                         \
+    }
+
+TRIGGER_COLUMN(const char *, trigger_name, trigger->name)
+TRIGGER_COLUMN(const char *, trigger_job, planned->job->job->name)
+TRIGGER_COLUMN(const char *, trigger_handler, planned->job->job->handler)
+TRIGGER_COLUMN(const char *, trigger_description, trigger->description)
+TRIGGER_COLUMN(const char *, trigger_kind, manifest_kinds[trigger->kind])
+TRIGGER_COLUMN(const char *, trigger_cron, trigger->cron)
+TRIGGER_COLUMN(int64_t, trigger_every, trigger->every_us)
+TRIGGER_COLUMN(int64_t, trigger_repeat, trigger->repeat)
+TRIGGER_COLUMN(int64_t, trigger_at, trigger->at_us)
+TRIGGER_COLUMN(const char *, trigger_timezone, trigger->timezone)
+TRIGGER_COLUMN(int64_t, trigger_start, planned->start_at_us)
+TRIGGER_COLUMN(int64_t, trigger_end, trigger->end_at_us)
+TRIGGER_COLUMN(const char *, trigger_gap, manifest_gaps[trigger->effective_gap])
+TRIGGER_COLUMN(const char *, trigger_overlap, manifest_overlaps[trigger->effective_overlap])
+TRIGGER_COLUMN(int64_t, trigger_own_priority, trigger->priority)
+TRIGGER_COLUMN(int64_t, trigger_priority, plan_priority(planned))
+TRIGGER_COLUMN(struct slice, trigger_data, trigger->data)
+TRIGGER_COLUMN(const char *, trigger_misfire, manifest_misfires[trigger->misfire])
+TRIGGER_COLUMN(int64_t, trigger_tolerance, trigger->misfire_tolerance_ms)
+TRIGGER_COLUMN(int64_t, trigger_threshold, trigger->misfire_threshold_ms)
+TRIGGER_COLUMN(int64_t, trigger_limit, trigger->misfire_limit)
+TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
+TRIGGER_COLUMN(int64_t, trigger_next, planned->next_at_us)
+TRIGGER_COLUMN(const char *, trigger_state,
+               planned->state == 'C'   ? "C"
+               : planned->state == 'B' ? "B"
+                                       : "W")
+TRIGGER_COLUMN(int64_t, trigger_old_id, planned->was->id)
+TRIGGER_COLUMN(int64_t, trigger_old_priority,
+               planned->was->priority != MANIFEST_UNSET ? planned->was->priority
+                                                        : planned->job->was->priority)
+
+static int write_triggers(struct store *store, const void *const *rows, size_t count,
+                          int64_t revision, struct rota_error *error)
+{
+    struct columns columns = {.rows = rows, .count = count};
+    add_texts(&columns, trigger_name);
+    add_texts(&columns, trigger_job);
+    add_texts(&columns, trigger_description);
+    add_texts(&columns, trigger_kind);
+    add_texts(&columns, trigger_cron);
+    add_int64s(&columns, trigger_every);
+    add_int64s(&columns, trigger_repeat);
+    add_times(&columns, trigger_at);
+    add_texts(&columns, trigger_timezone);
+    add_times(&columns, trigger_start);
+    add_times(&columns, trigger_end);
+    add_texts(&columns, trigger_gap);
+    add_texts(&columns, trigger_overlap);
+    add_int32s(&columns, trigger_own_priority);
+    add_json(&columns, trigger_data);
+    add_texts(&columns, trigger_misfire);
+    add_int64s(&columns, trigger_tolerance);
+    add_int64s(&columns, trigger_threshold);
+    add_int32s(&columns, trigger_limit);
+    add_texts(&columns, trigger_definition);
+    params_int64(&columns.params, revision);
+    return run(&columns, store, SQL_MANIFEST_WRITE_TRIGGERS, error);
+}
+
+static int write_due(struct store *store, const void *const *rows, size_t count, int64_t revision,
+                     struct rota_error *error)
+{
+    struct columns columns = {.rows = rows, .count = count};
+    add_texts(&columns, trigger_name);
+    add_texts(&columns, trigger_handler);
+    add_int32s(&columns, trigger_priority);
+    add_texts(&columns, trigger_state);
+    add_times(&columns, trigger_next);
+    params_int64(&columns.params, revision);
+    return run(&columns, store, SQL_MANIFEST_WRITE_DUE, error);
+}
+
+static int touch_triggers(struct store *store, const void *const *rows, size_t count,
+                          int64_t revision, struct rota_error *error)
+{
+    struct columns columns = {.rows = rows, .count = count};
+    add_texts(&columns, trigger_name);
+    add_texts(&columns, trigger_handler);
+    add_int32s(&columns, trigger_priority);
+    params_int64(&columns.params, revision);
+    return run(&columns, store, SQL_MANIFEST_TOUCH_TRIGGERS, error);
+}
+
+/* --- the order of things ------------------------------------------------------------------------ */
+
+static int next_revision(struct store *store, int64_t *ret_revision, struct rota_error *error)
+{
+    PGresult *result;
+    if (store_wait(store, SQL_MANIFEST_REVISION, NULL, STORE_WITHIN, &result, error) != 0)
+        return -1;
+    *ret_revision = row_int64(result, 0, 0);
+    PQclear(result);
+    return 0;
+}
+
+static int move_pending(struct apply_plan *plan, struct store *store, const void **rows,
+                        struct rota_error *error)
+{
+    struct columns columns = {.rows = rows};
+    for (size_t i = 0; i < plan->job_count; i++)
+        if (plan->jobs[i].moved)
+            rows[columns.count++] = &plan->jobs[i];
+    if (columns.count == 0)
+        return 0;
+    add_int32s(&columns, job_old_id);
+    add_int32s(&columns, job_old_priority);
+    add_texts(&columns, job_handler);
+    add_int32s(&columns, job_priority);
+    columns.count = 0;
+    for (size_t i = 0; i < plan->trigger_count; i++) {
+        const struct plan_trigger *planned = &plan->triggers[i];
+        if (planned->job->moved && planned->was != NULL)
+            rows[columns.count++] = planned;
+    }
+    add_int32s(&columns, trigger_old_id);
+    add_int32s(&columns, trigger_old_priority);
+    add_int32s(&columns, trigger_priority);
+    return run(&columns, store, SQL_MANIFEST_MOVE_PENDING, error);
+}
+
+static int write_all_jobs(struct apply_plan *plan, struct store *store, const void **rows,
+                          int64_t revision, struct rota_error *error)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->job_count; i++)
+        if (plan->jobs[i].changed)
+            rows[count++] = &plan->jobs[i];
+    return count > 0 ? write_jobs(store, rows, count, revision, error) : 0;
+}
+
+static int write_all_triggers(struct apply_plan *plan, struct store *store, const void **rows,
+                              int64_t revision, struct rota_error *error)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->trigger_count; i++)
+        if (plan->triggers[i].changed)
+            rows[count++] = &plan->triggers[i];
+    if (count > 0 && write_triggers(store, rows, count, revision, error) != 0)
+        return -1;
+    count = 0;
+    for (size_t i = 0; i < plan->trigger_count; i++)
+        if (plan->triggers[i].reschedule)
+            rows[count++] = &plan->triggers[i];
+    if (count > 0 && write_due(store, rows, count, revision, error) != 0)
+        return -1;
+    count = 0;
+    for (size_t i = 0; i < plan->trigger_count; i++) {
+        const struct plan_trigger *planned = &plan->triggers[i];
+        if (planned->reread || (planned->changed && !planned->reschedule))
+            rows[count++] = planned;
+    }
+    return count > 0 ? touch_triggers(store, rows, count, revision, error) : 0;
+}
+
+static int remove_undeclared(struct apply_plan *plan, struct store *store, int64_t *ret_cancelled,
+                             struct rota_error *error)
+{
+    PGresult *result;
+    struct store_params params = {0};
+    size_t triggers = 0, jobs = 0;
+    int32_t *trigger_ids = mem_array(plan->found_trigger_count, sizeof *trigger_ids);
+    int32_t *job_ids = mem_array(plan->found_job_count, sizeof *job_ids);
+    for (size_t i = 0; i < plan->found_trigger_count; i++)
+        if (!plan->found_triggers[i].declared)
+            trigger_ids[triggers++] = plan->found_triggers[i].id;
+    for (size_t i = 0; i < plan->found_job_count; i++)
+        if (!plan->found_jobs[i].declared)
+            job_ids[jobs++] = plan->found_jobs[i].id;
+    *ret_cancelled = 0;
+    int failed = 0;
+    if (triggers + jobs > 0) {
+        params_int32s(&params, trigger_ids, triggers);
+        params_int32s(&params, job_ids, jobs);
+        failed = store_wait(store, SQL_MANIFEST_REMOVE, &params, STORE_WITHIN, &result, error);
+        store_params_free(&params);
+    }
+    if (failed == 0 && triggers + jobs > 0) {
+        *ret_cancelled = row_int64(result, 0, 0);
+        PQclear(result);
+    }
+    free(trigger_ids);
+    free(job_ids);
+    return failed;
+}
+
+int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_cancelled,
+               struct rota_error *error)
+{
+    int64_t revision;
+    size_t most = plan->job_count > plan->trigger_count ? plan->job_count : plan->trigger_count;
+    const void **rows = mem_array(most, sizeof *rows);
+    int failed = next_revision(store, &revision, error);
+    if (failed == 0)
+        failed = move_pending(plan, store, rows, error);
+    if (failed == 0)
+        failed = write_all_jobs(plan, store, rows, revision, error);
+    if (failed == 0)
+        failed = write_all_triggers(plan, store, rows, revision, error);
+    if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
+        failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
+    free(rows);
+    if (failed != 0)
+        return -1;
+    failed = store_wait(store, SQL_MANIFEST_NOTIFY, NULL, STORE_WITHIN | STORE_COMMIT, NULL, error);
+    if (failed != 0 && error->code == ERROR_DATABASE)
+        error_prefix(error, "lost at the very end: perhaps applied, apply again to be sure");
+    return failed;
+}

@@ -1,0 +1,105 @@
+/*
+ * Dispatch: claimed runs to workers, in the turn that sees the claim's commit. A run no worker can take
+ * goes back whole: it was never started. Runs whose job is gone end here.
+ */
+#include "coord/node.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNSERVED_PAUSE_US (1 * US_PER_SECOND) /* its worker has just gone: let the fleet learn of it */
+
+static bool serves(const struct worker_pool_view *view, const char *handler)
+{
+    for (const char *const *at = view->handlers; *at != NULL; at++)
+        if (strcmp(*at, handler) == 0)
+            return true;
+    return false;
+}
+
+/* The pool with the most free slots that serves the handler; -1 if there is none. */
+static int pool_for(struct workers *workers, const char *handler)
+{
+    const struct worker_pool_view *views;
+    size_t count = workers_pools(workers, &views);
+    int best = -1;
+    for (size_t i = 0; i < count; i++)
+        if (views[i].free_slots > 0 && serves(&views[i], handler) &&
+            (best < 0 || views[i].free_slots > views[best].free_slots))
+            best = (int)i;
+    return best;
+}
+
+/* The job's data, the trigger's laid over it, the run's own over both. */
+static struct slice data_of(const struct run *run, struct buffer *first, struct buffer *second)
+{
+    struct slice data = slice_of(run->job->data);
+    if (run->trigger != NULL && !run->trigger->gone && run->trigger->data != NULL) {
+        data_merge(first, data, slice_of(run->trigger->data));
+        data = (struct slice){first->data, first->length};
+    }
+    if (run->data != NULL) {
+        data_merge(second, data, slice_of(run->data));
+        data = (struct slice){second->data, second->length};
+    }
+    return data;
+}
+
+static int hand_over(struct node *node, struct run *run, int pool)
+{
+    struct buffer first = {0}, second = {0};
+    int64_t now = node_database_now(node);
+    const struct worker_run told = {
+        .id = run->key.id,
+        .fence = run->key.fence,
+        .job = run->job->name,
+        .handler = run->job->handler,
+        .data = data_of(run, &first, &second),
+        .trigger = run->trigger != NULL && !run->trigger->gone ? run->trigger->name : NULL,
+        .fire_time_us = now,
+        .scheduled_time_us = run->scheduled_us,
+        .previous_fire_time_us = run->previous_us,
+        .attempt = run->attempt,
+        .recovering = run->recovering,
+        .missed = run->missed,
+        .checkpoint = slice_of(run->checkpoint),
+        .timeout_us = run->job->timeout_us,
+    };
+    int failed = workers_run(node->workers, (size_t)pool, &told);
+    if (failed == 0) {
+        run->place = RUN_AT_WORKER;
+        run->started_us = now;
+        free(run->data);
+        free(run->checkpoint);
+        run->data = run->checkpoint = NULL;
+    }
+    buffer_free(&first);
+    buffer_free(&second);
+    return failed;
+}
+
+static void dispatch(struct node *node, struct run *run)
+{
+    if (run->job->gone) {
+        complete_run(node, run, "failed", "cancelled", "its job was deleted");
+        return;
+    }
+    if (node->state != NODE_RUNNING) {
+        complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
+        return;
+    }
+    int pool = pool_for(node->workers, run->job->handler);
+    if (pool < 0 || hand_over(node, run, pool) != 0)
+        complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
+}
+
+void dispatch_runs(struct node *node, struct run **runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        assert(runs[i]->place == RUN_CLAIMED && runs[i]->job != NULL);
+        dispatch(node, runs[i]);
+    }
+}

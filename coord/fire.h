@@ -1,0 +1,61 @@
+/*
+ * Fire: what becomes of locked triggers, between the SELECT that locked them and the UPDATE that
+ * advances them: their next occurrence, the runs that start now, those that are made up for later.
+ */
+#ifndef COORD_FIRE_H
+#define COORD_FIRE_H
+
+#include "coord/node.h"
+
+#define FIRE_LATER_MAX 4000 /* made-up runs of one transaction; triggers beyond it wait for the next */
+
+/* A run that one of the locked triggers makes. */
+struct fire_run {
+    struct trigger *trigger; /* a reference */
+    struct job *job;         /* a reference */
+    int32_t route;
+    int64_t scheduled_us;
+    int64_t previous_us;
+    int64_t missed;
+    int64_t due_us; /* of later ones: paced */
+};
+
+struct fire_advance {
+    int32_t trigger_id;
+    int64_t next_us; /* STORE_NULL_TIME: none */
+    int64_t previous_us;
+    int64_t fired, missed, misfired;
+    char *error; /* the trigger goes to error */
+};
+
+struct fire {
+    struct fire_advance triggers[NODE_CLAIM_MAX];
+    size_t trigger_count;
+    struct fire_run runs[NODE_CLAIM_MAX]; /* these get slots */
+    size_t run_count;
+    struct fire_run *later;
+    size_t later_count;
+    int64_t paced_until_us; /* the last made-up run was put here */
+    struct misfire_decision decision;
+};
+
+struct fire_input {
+    struct trigger *trigger;
+    struct job *job;
+    int32_t route;
+    int64_t next_us; /* the occurrence it was acquired for */
+    int64_t previous_us;
+    int64_t now_us;
+};
+
+struct fire *fire_new(void);
+void fire_free(struct fire *fire);
+void fire_clear(struct fire *fire);
+/* *room: free slots of the pool that serves it, counted down. */
+void fire_decide(struct fire *fire, const struct fire_input *input, int *room);
+/* The parameters of trigger_fire.sql. */
+void fire_params(const struct fire *fire, int32_t incarnation, struct store_params *params);
+/* After the commit: the runs with slots, as runs of this node. */
+size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, struct run **runs);
+
+#endif

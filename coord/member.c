@@ -1,0 +1,354 @@
+/*
+ * Membership: a node's incarnation, its advisory lock, and the heartbeat that renews the lease and brings
+ * back everything else a node must know. The lease counts from when its renewal was sent, on the clock
+ * that does not stop while the machine sleeps.
+ */
+#include "coord/node.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PROBE_US (700 * US_PER_MS)
+
+static void on_beat(evutil_socket_t fd, short what, void *arg);
+static void on_probe(evutil_socket_t fd, short what, void *arg);
+
+static const char *state_text(const struct node *node)
+{
+    switch (node->state) {
+    case NODE_RUNNING:
+        return "running";
+    case NODE_DISABLED:
+        return "disabled";
+    case NODE_DRAINING:
+    case NODE_STOPPED:
+        return "draining";
+    default:
+        return "standby";
+    }
+}
+
+static void register_params(struct node *node, struct store_params *params)
+{
+    char host[256] = "";
+    const char *backends[] = {node->member.session_name, node->member.work_name};
+    gethostname(host, sizeof host - 1);
+    params_text(params, node->config->node_name);
+    params_text(params, state_text(node));
+    params_int64(params, node->config->lease_us / US_PER_MS);
+    params_text(params, ROTA_VERSION);
+    params_text(params, host);
+    params_int32(params, getpid());
+    params_texts(params, backends, 2);
+    params_int32(params, node->lock_class);
+}
+
+static void registered(struct node *node, int32_t incarnation, bool locked, int64_t sent_boot_us)
+{
+    struct member *m = &node->member;
+    m->incarnation = incarnation;
+    m->locked = locked;
+    m->leader = false;
+    m->lease_until_boot_us = sent_boot_us + node->config->lease_us;
+    workers_lease(node->workers, m->lease_until_boot_us);
+    log_info(&node->log, "node registered", LOG_INT("incarnation", incarnation));
+}
+
+int member_register(struct node *node, struct rota_error *error)
+{
+    struct store_params params = {0};
+    PGresult *result;
+    int64_t sent = clock_boot_us();
+    register_params(node, &params);
+    int failed = store_wait(node->session, SQL_NODE_REGISTER, &params, 0, &result, error);
+    store_params_free(&params);
+    if (failed != 0)
+        return -1;
+    registered(node, row_int32(result, 0, 0), row_bool(result, 0, 1), sent);
+    PQclear(result);
+    return 0;
+}
+
+/* ---- a new incarnation, after this one was declared dead ---- */
+
+static void on_registered(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    node->member.beating = false;
+    if (answer->error != NULL)
+        return; /* the next beat tries again */
+    registered(node, row_int32(answer->result, 0, 0), row_bool(answer->result, 0, 1), node->member.sent_boot_us);
+    member_announce(node);
+    wake_look(node);
+}
+
+static void register_again(struct node *node)
+{
+    struct store_params params = {0};
+    node->member.sent_boot_us = clock_boot_us();
+    node->member.beating = true;
+    register_params(node, &params);
+    store_call(node->session, SQL_NODE_REGISTER, &params, 0, on_registered, node);
+    store_params_free(&params);
+}
+
+/* Somebody has taken our runs: what still runs here is void and is ended. */
+static void declared_dead(struct node *node)
+{
+    struct run *run, *next;
+    log_error(&node->log, "declared dead by another node: ending all runs, registering anew",
+              LOG_INT("incarnation", node->member.incarnation), LOG_INT("runs", runs_count(node->runs)));
+    node->member.incarnation = 0;
+    node->member.leader = false;
+    HASH_ITER(hh, node->runs->by_key, run, next)
+    {
+        run->fenced = true;
+        if (run->place == RUN_AT_WORKER)
+            workers_cancel(node->workers, run->key.id, run->key.fence, "fenced");
+    }
+    complete_ready(node); /* forgets the finished ones */
+}
+
+/* ---- heartbeat ---- */
+
+/* Receipts of ours that memory does not know at two heartbeats: their claim's answer was lost. */
+static void compare_receipts(struct node *node, const int64_t *fences, size_t count)
+{
+    struct member *m = &node->member;
+    int64_t *unknown = mem_array(count, sizeof *unknown), *twice = mem_array(count, sizeof *twice);
+    size_t unknown_count = 0, twice_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (runs_know(node->runs, fences[i]))
+            continue;
+        unknown[unknown_count++] = fences[i];
+        for (size_t j = 0; j < m->unknown_count; j++)
+            if (m->unknown_receipts[j] == fences[i])
+                twice[twice_count++] = fences[i];
+    }
+    complete_receipts(node, twice, twice_count);
+    free(m->unknown_receipts);
+    free(twice);
+    m->unknown_receipts = unknown;
+    m->unknown_count = unknown_count;
+}
+
+static void take_suspects(struct node *node, const PGresult *result)
+{
+    size_t count, ignored;
+    int64_t *ids = row_int64s(result, 0, 6, &count), *renewed = row_int64s(result, 0, 7, &ignored);
+    char **names = row_texts(result, 0, 8, &ignored);
+    recover_look(node, ids, renewed, (const char *const *)names, count);
+    free(ids);
+    free(renewed);
+    free(names);
+}
+
+/* Columns as node_heartbeat.sql lists them. */
+static void take_beat(struct node *node, const PGresult *result, int64_t sent_boot_us)
+{
+    struct member *m = &node->member;
+    size_t count;
+    int64_t now_boot = clock_boot_us();
+    m->clock_offset_us = row_time(result, 0, 1) - (sent_boot_us + (now_boot - sent_boot_us) / 2);
+    m->lease_until_boot_us = sent_boot_us + node->config->lease_us;
+    workers_lease(node->workers, m->lease_until_boot_us);
+    if (row_bool(result, 0, 2)) {
+        m->leader = true;
+        log_info(&node->log, "leader of the housekeeping");
+    }
+    wake_route_seen(node, row_int32(result, 0, 4));
+    int64_t *fences = row_int64s(result, 0, 5, &count);
+    compare_receipts(node, fences, count);
+    free(fences);
+    take_suspects(node, result);
+    m->others_hold = row_bool(result, 0, 9);
+    wake_next(node, row_time(result, 0, 10), row_time(result, 0, 11));
+}
+
+static void on_answered(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    node->member.beating = false;
+    if (answer->error != NULL) {
+        log_debug(&node->log, "heartbeat failed", LOG_TEXT("error", answer->error->message));
+    } else if (!row_bool(answer->result, 0, 0)) {
+        declared_dead(node);
+        register_again(node);
+    } else {
+        take_beat(node, answer->result, node->member.sent_boot_us);
+    }
+}
+
+static void beat(struct node *node)
+{
+    struct member *m = &node->member;
+    const struct route *routes;
+    size_t count;
+    int32_t ids[NODE_ROUTES_MAX];
+    m->sent_boot_us = clock_boot_us();
+    m->beating = true;
+    wake_routes(node, &routes, &count);
+    if (!node_may_claim(node))
+        count = 0; /* what is due is not for us: do not look */
+    for (size_t i = 0; i < count; i++)
+        ids[i] = routes[i].id;
+    struct store_params params = {0};
+    params_int32(&params, m->incarnation);
+    params_int64(&params, node->config->lease_us / US_PER_MS);
+    params_int32(&params, node->lock_class);
+    params_bool(&params, !m->leader && node->state != NODE_DRAINING);
+    params_int32s(&params, ids, count);
+    store_call(node->session, SQL_NODE_HEARTBEAT, &params, 0, on_answered, node);
+    store_params_free(&params);
+}
+
+static void on_beat(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *node = arg;
+    (void)fd;
+    (void)what;
+    struct timeval interval = clock_timeval(node->config->heartbeat_us);
+    evtimer_add(node->member.heartbeat, &interval);
+    node_status(node);
+    if (!store_ready(node->session) || node->member.beating)
+        return;
+    if (node->member.incarnation == 0)
+        register_again(node);
+    else
+        beat(node);
+}
+
+/* ---- between heartbeats the leader looks for dead nodes that hold runs ---- */
+
+static void on_probed(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL)
+        return;
+    size_t count = (size_t)PQntuples(answer->result);
+    int64_t *ids = mem_array(count, sizeof *ids), *renewed = mem_array(count, sizeof *renewed);
+    const char **names = mem_array(count, sizeof *names);
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = row_int32(answer->result, (int)i, 0);
+        renewed[i] = row_int64(answer->result, (int)i, 1);
+        names[i] = row_text(answer->result, (int)i, 2);
+    }
+    recover_look(node, ids, renewed, names, count);
+    free(ids);
+    free(renewed);
+    free(names);
+}
+
+static void on_probe(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *node = arg;
+    (void)fd;
+    (void)what;
+    struct member *m = &node->member;
+    struct timeval interval = clock_timeval(PROBE_US);
+    evtimer_add(m->probe, &interval);
+    bool wanted = (m->leader && m->others_hold) || m->suspects != NULL;
+    if (!wanted || m->incarnation == 0 || !store_ready(node->session))
+        return;
+    struct store_params params = {0};
+    params_int32(&params, m->incarnation);
+    params_int32(&params, node->lock_class);
+    store_call(node->session, SQL_NODE_PROBE, &params, 0, on_probed, node);
+    store_params_free(&params);
+}
+
+/* ---- */
+
+void member_begin(struct node *node)
+{
+    struct member *m = &node->member;
+    m->heartbeat = evtimer_new(node->base, on_beat, node);
+    m->probe = evtimer_new(node->base, on_probe, node);
+    on_beat(-1, 0, node);
+    on_probe(-1, 0, node);
+}
+
+static void on_relocked(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL)
+        return;
+    if (!row_bool(answer->result, 0, 0)) {
+        declared_dead(node);
+        if (!node->member.beating)
+            register_again(node);
+        return;
+    }
+    node->member.locked = row_bool(answer->result, 0, 2);
+    if (node->member.locked && !node->member.beating)
+        beat(node);
+}
+
+static void relock(struct node *node)
+{
+    struct store_params params = {0};
+    params_int32(&params, node->member.incarnation);
+    params_int32(&params, node->lock_class);
+    params_text(&params, node->member.session_name);
+    store_call(node->session, SQL_NODE_RELOCK, &params, 0, on_relocked, node);
+    store_params_free(&params);
+}
+
+void member_session_ready(struct node *node)
+{
+    struct member *m = &node->member;
+    if (node->config->notify)
+        store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
+    if (m->incarnation == 0)
+        return; /* the start registers */
+    /* whoever else lost its session with us gets the time to come back */
+    m->no_deaths_before_boot_us = clock_boot_us() + node->config->restart_delay_us;
+    m->leader = false;
+    relock(node);
+    wake_look(node);
+}
+
+void member_session_lost(struct node *node)
+{
+    node->member.locked = false;
+    node->member.leader = false;
+    recover_free(node);
+}
+
+void member_announce(struct node *node)
+{
+    const char *const *handlers;
+    size_t count = wake_handlers(node, &handlers);
+    const struct worker_pool_view *views;
+    size_t pools = workers_pools(node->workers, &views);
+    int32_t slots = 0;
+    if (node->member.incarnation == 0 || !store_ready(node->session))
+        return;
+    for (size_t i = 0; i < pools; i++)
+        slots += views[i].slots;
+    struct store_params params = {0};
+    params_int32(&params, node->member.incarnation);
+    params_text(&params, state_text(node));
+    params_texts(&params, handlers, count);
+    params_int32(&params, slots);
+    params_text(&params, node->http_url);
+    store_call(node->session, SQL_NODE_UPDATE, &params, 0, NULL, NULL);
+    store_params_free(&params);
+}
+
+void member_end(struct node *node)
+{
+    struct member *m = &node->member;
+    if (m->heartbeat != NULL)
+        event_free(m->heartbeat);
+    if (m->probe != NULL)
+        event_free(m->probe);
+    m->heartbeat = m->probe = NULL;
+    free(m->unknown_receipts);
+    m->unknown_receipts = NULL;
+    recover_free(node);
+}

@@ -1,0 +1,278 @@
+/*
+ * A node's start, straight-line: HTTP, guard and workers (before the first connection), connect, migrate,
+ * register, reset triggers in error, apply manifests, start. A database that is down is waited for.
+ */
+#include "coord/apply.h"
+#include "coord/http/server.h"
+#include "coord/node.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HELLO_WAIT_US (2 * US_PER_SECOND) /* for workers to say what they serve, before errors are reset */
+
+static int start_http(struct node *node, struct rota_error *error)
+{
+    if (strcmp(node->config->http_listen, "none") == 0)
+        return 0;
+    node->http = http_server_new(node->config->http_listen, error);
+    if (node->http == NULL)
+        return -1;
+    node->http_url = http_server_url(node->http);
+    log_info(&node->log, "http listening", LOG_TEXT("url", node->http_url));
+    return 0;
+}
+
+static void on_failed(void *arg, const struct rota_error *error)
+{
+    struct node *node = arg;
+    log_warn(&node->log, "cannot connect to the database, trying again", LOG_TEXT("error", error->message));
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    node_status(arg); /* the loop turns, even while we wait */
+}
+
+/* Migrations run on a connection of their own, which prepares nothing. */
+static int migrate(struct node *node, struct rota_error *error)
+{
+    const char *direct = node->config->session_database_url;
+    const struct store_config config = {.base = node->base,
+                                        .log = &node->log,
+                                        .url = direct != NULL ? direct : node->config->database_url,
+                                        .schema = node->config->schema,
+                                        .role_name = "migrate",
+                                        .application_name = "rota migrate",
+                                        .options = "-c lock_timeout=5s",
+                                        .arg = node,
+                                        .failed = on_failed};
+    struct migrate_result done = {0};
+    struct store *store = store_new(&config);
+    int failed = -1;
+    do {
+        failed = store_wait_ready(store, &node->stop, error);
+        if (failed == 0)
+            failed = store_migrate(store, node->config->schema, &node->stop, &done, error);
+    } while (failed != 0 && !node->stop && store_fault(error) == FAULT_RETRY && error->sqlstate[0] != '\0');
+    store_free(store);
+    if (failed == 0 && done.to > done.from)
+        log_info(&node->log, "schema migrated", LOG_INT("from", done.from), LOG_INT("to", done.to));
+    return failed;
+}
+
+static void on_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    *(bool *)arg = true;
+}
+
+static void pause_for(struct node *node, int64_t duration_us, bool (*enough)(struct node *node))
+{
+    bool over = false;
+    struct timeval pause = clock_timeval(duration_us);
+    struct event *timer = evtimer_new(node->base, on_over, &over);
+    evtimer_add(timer, &pause);
+    while (!over && !node->stop && (enough == NULL || !enough(node)))
+        event_base_loop(node->base, EVLOOP_ONCE);
+    event_free(timer);
+}
+
+/* A live process under our name is most often our predecessor, whose session is about to be ended. */
+static int wait_for_name(struct node *node, struct rota_error *error)
+{
+    int64_t limit = clock_boot_us() + node->config->lease_us + 2 * US_PER_SECOND;
+    for (bool said = false;; said = true) {
+        struct store_params params = {0};
+        PGresult *result;
+        params_text(&params, node->config->node_name);
+        params_int32(&params, node->lock_class);
+        int failed = store_wait(node->session, SQL_NODE_NAME_TAKEN, &params, 0, &result, error);
+        store_params_free(&params);
+        if (failed != 0)
+            return -1;
+        bool taken = PQntuples(result) > 0;
+        if (taken && clock_boot_us() >= limit)
+            error_set(error, ERROR_REFUSED, "a live node is already called \"%s\" (process %d on %s): give this one another name with --name",
+                      node->config->node_name, row_int32(result, 0, 1), row_text(result, 0, 0));
+        else if (taken && !said)
+            log_warn(&node->log, "a live node has this name: waiting for it to go",
+                     LOG_TEXT("host", row_text(result, 0, 0)), LOG_INT("pid", row_int32(result, 0, 1)));
+        PQclear(result);
+        if (!taken)
+            return 0;
+        if (error->code != ERROR_NONE || node->stop)
+            return -1;
+        pause_for(node, 500 * US_PER_MS, NULL);
+    }
+}
+
+static bool has_handlers(struct node *node)
+{
+    const struct worker_pool_view *views;
+    size_t count = workers_pools(node->workers, &views);
+    for (size_t i = 0; i < count; i++)
+        if (views[i].handlers[0] == NULL)
+            return false;
+    return true;
+}
+
+/* ---- triggers in error ---- */
+
+struct reset {
+    int32_t ids[1000];
+    int64_t revisions[1000];
+    int64_t next_us[1000];
+    size_t count;
+};
+
+static void evaluate(struct node *node, const PGresult *result, struct reset *reset)
+{
+    for (int row = 0; row < PQntuples(result); row++) {
+        struct trigger *trigger = trigger_from_row(result, row, node->zones, node->config->misfire_threshold_us);
+        if (trigger->schedule != NULL) {
+            int64_t next = schedule_next(trigger->schedule, node_database_now(node));
+            reset->ids[reset->count] = trigger->id;
+            reset->revisions[reset->count] = trigger->revision;
+            reset->next_us[reset->count++] = next == SCHEDULE_NONE ? STORE_NULL_TIME : next;
+        }
+        trigger_unref(trigger);
+    }
+}
+
+/* One page of those this node can run: evaluated here, reset in one statement. */
+static int reset_page(struct node *node, const int32_t *ids, size_t count, struct rota_error *error)
+{
+    struct reset *reset = mem_alloc(sizeof *reset);
+    struct store_params wanted = {0}, params = {0};
+    PGresult *result;
+    params_int32s(&wanted, ids, count);
+    int failed = store_wait(node->work, SQL_DEFINITION_LOAD, &wanted, 0, &result, error);
+    if (failed == 0) {
+        evaluate(node, result, reset);
+        PQclear(result);
+        params_int32s(&params, reset->ids, reset->count);
+        params_int64s(&params, reset->revisions, reset->count);
+        params_times(&params, reset->next_us, reset->count);
+        failed = store_wait(node->work, SQL_TRIGGER_RESET, &params, 0, NULL, error);
+        if (failed == 0 && reset->count > 0)
+            log_info(&node->log, "triggers reset from error", LOG_INT("count", reset->count));
+    }
+    store_params_free(&wanted);
+    store_params_free(&params);
+    free(reset);
+    return failed;
+}
+
+static int reset_errors(struct node *node, struct rota_error *error)
+{
+    int32_t after = 0;
+    for (;;) {
+        const char *const *handlers;
+        size_t count = wake_handlers(node, &handlers);
+        struct store_params params = {0};
+        PGresult *result;
+        int32_t ids[1000];
+        params_texts(&params, handlers, count);
+        params_int32(&params, after);
+        int failed = store_wait(node->session, SQL_TRIGGER_ERRORS, &params, 0, &result, error);
+        store_params_free(&params);
+        if (failed != 0)
+            return -1;
+        size_t found = (size_t)PQntuples(result);
+        for (size_t i = 0; i < found; i++)
+            after = ids[i] = row_int32(result, (int)i, 0);
+        PQclear(result);
+        if (found == 0)
+            return 0;
+        if (reset_page(node, ids, found, error) != 0)
+            return -1;
+        if (found < 1000)
+            return 0;
+    }
+}
+
+/* ---- */
+
+static int apply(struct node *node, struct rota_error *error)
+{
+    struct apply_options options = {.base = node->base, .stop = &node->stop};
+    struct apply_diff diff = {0};
+    struct manifest_set *set = NULL;
+    int failed = apply_paths(node->work, node->config->manifests, &options, &set, &diff, error);
+    for (size_t i = 0; failed != 0 && i < set->problems.count && i < MANIFEST_PROBLEMS_MAX; i++)
+        log_error(&node->log, "manifest refused", LOG_TEXT("problem", set->problems.lines[i]));
+    if (failed == 0)
+        log_info(&node->log, "manifests applied", LOG_INT("changes", diff.count),
+                 LOG_INT("jobs_unchanged", diff.jobs_unchanged), LOG_INT("triggers_unchanged", diff.triggers_unchanged));
+    apply_diff_free(&diff);
+    manifest_set_free(set);
+    return failed;
+}
+
+/* The steps that need the database; a connection lost in the middle starts them again. */
+static int initialise(struct node *node, struct rota_error *error)
+{
+    if (store_wait_ready(node->session, &node->stop, error) != 0 ||
+        store_wait_ready(node->work, &node->stop, error) != 0)
+        return -1;
+    if (node->member.incarnation == 0 && (wait_for_name(node, error) != 0 || member_register(node, error) != 0))
+        return -1;
+    pause_for(node, HELLO_WAIT_US, has_handlers);
+    wake_handlers_changed(node);
+    if (reset_errors(node, error) != 0)
+        return -1;
+    return node->config->manifests[0] != NULL ? apply(node, error) : 0;
+}
+
+static int initialise_until_done(struct node *node, struct rota_error *error)
+{
+    while (initialise(node, error) != 0) {
+        if (node->stop || error->sqlstate[0] == '\0' || store_fault(error) != FAULT_RETRY)
+            return -1;
+        log_warn(&node->log, "start interrupted, trying again", LOG_TEXT("error", error->message));
+        *error = (struct rota_error){0};
+        pause_for(node, 250 * US_PER_MS, NULL);
+    }
+    return 0;
+}
+
+static void begin(struct node *node)
+{
+    node_move(node, NODE_INITIALISED);
+    if (node->config->disabled) {
+        log_warn(&node->log, "Task scheduler disabled: this node is registered but fires nothing (MB_DISABLE_SCHEDULER)");
+        node_move(node, NODE_DISABLE);
+    } else if (!node->config->standby) {
+        node_move(node, NODE_START);
+        log_info(&node->log, "Task scheduler started");
+    }
+    member_begin(node);
+    wake_look(node);
+}
+
+int node_start(struct node *node, struct rota_error *error)
+{
+    if (start_http(node, error) != 0 || node_workers(node, error) != 0)
+        return -1;
+    struct event *tick = event_new(node->base, -1, EV_PERSIST, on_tick, node);
+    struct timeval second = {1, 0};
+    event_add(tick, &second);
+    int failed = migrate(node, error);
+    if (failed == 0) {
+        node_connect(node);
+        failed = initialise_until_done(node, error);
+    }
+    event_free(tick);
+    if (failed == 0 && node->stop)
+        failed = error_set(error, ERROR_NONE, "stopped while starting");
+    if (failed == 0)
+        begin(node);
+    return failed;
+}

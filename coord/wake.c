@@ -1,0 +1,339 @@
+/*
+ * Wake: when to look for work, and for which routes. Sleeps until the next due time it was told, and is
+ * woken by a notification, by a slot that becomes free while something waits, by a heartbeat that saw
+ * something due. An idle node asks nothing.
+ */
+#include "coord/node.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLEEP_MAX_US  (3600 * US_PER_SECOND) /* of one timer; heartbeats look in between */
+#define FAILED_PAUSE_US (250 * US_PER_MS)
+
+struct known_route {
+    int32_t id;
+    int16_t priority;
+    char *handler;
+};
+
+struct wake {
+    struct node *node;
+    struct event *turn;  /* decides at the end of the turn */
+    struct event *timer; /* the next due time */
+    struct known_route *known;
+    size_t known_count;
+    int32_t newest_route; /* in the database, as far as we heard */
+    int32_t loaded_route; /* when `known` was read */
+    bool loading;
+    char **handlers; /* of all live workers, each once */
+    size_t handler_count;
+    struct route routes[NODE_ROUTES_MAX]; /* with room, as of the last look */
+    size_t route_count;
+    bool starved;        /* some route had no room at the last look: a free slot is news */
+    bool ask;            /* the next due times are not known */
+    int64_t trigger_us;  /* next due times; STORE_NULL_TIME: none known */
+    int64_t pending_us;
+    int64_t pause_until_us; /* monotonic: after a failure */
+};
+
+static void decide(struct wake *w);
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    decide(arg);
+}
+
+static void decide_soon(struct wake *w)
+{
+    struct timeval now = {0, 0};
+    if (!evtimer_pending(w->turn, NULL))
+        evtimer_add(w->turn, &now);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    decide(arg);
+}
+
+void wake_new(struct node *node)
+{
+    struct wake *w = mem_alloc(sizeof *w);
+    w->node = node;
+    w->turn = evtimer_new(node->base, on_turn, w);
+    w->timer = evtimer_new(node->base, on_due, w);
+    w->trigger_us = w->pending_us = STORE_NULL_TIME;
+    w->ask = true;
+    node->wake = w;
+}
+
+static void forget_routes(struct wake *w)
+{
+    for (size_t i = 0; i < w->known_count; i++)
+        free(w->known[i].handler);
+    free(w->known);
+    w->known = NULL;
+    w->known_count = 0;
+}
+
+static void forget_handlers(struct wake *w)
+{
+    for (size_t i = 0; i < w->handler_count; i++)
+        free(w->handlers[i]);
+    free(w->handlers);
+    w->handlers = NULL;
+    w->handler_count = 0;
+}
+
+void wake_free(struct node *node)
+{
+    struct wake *w = node->wake;
+    if (w == NULL)
+        return;
+    forget_routes(w);
+    forget_handlers(w);
+    event_free(w->turn);
+    event_free(w->timer);
+    free(w);
+    node->wake = NULL;
+}
+
+/* ---- routes ---- */
+
+static void on_routes(void *arg, const struct store_answer *answer)
+{
+    struct wake *w = arg;
+    w->loading = false;
+    if (answer->error != NULL) {
+        w->loaded_route = 0; /* asked again with the next heartbeat */
+        return;
+    }
+    forget_routes(w);
+    w->known_count = (size_t)PQntuples(answer->result);
+    w->known = mem_array(w->known_count, sizeof *w->known);
+    for (size_t i = 0; i < w->known_count; i++) {
+        w->known[i].id = row_int32(answer->result, (int)i, 0);
+        w->known[i].handler = mem_string(row_text(answer->result, (int)i, 1));
+        w->known[i].priority = row_int16(answer->result, (int)i, 2);
+    }
+    w->ask = true;
+    decide_soon(w);
+}
+
+static void load_routes(struct wake *w)
+{
+    if (w->loading || !store_ready(w->node->session))
+        return;
+    struct store_params params = {0};
+    params_texts(&params, (const char *const *)w->handlers, w->handler_count);
+    w->loading = true;
+    w->loaded_route = w->newest_route;
+    store_call(w->node->session, SQL_ROUTE_LIST, &params, 0, on_routes, w);
+    store_params_free(&params);
+}
+
+static bool has_handler(const struct wake *w, const char *handler)
+{
+    for (size_t i = 0; i < w->handler_count; i++)
+        if (strcmp(w->handlers[i], handler) == 0)
+            return true;
+    return false;
+}
+
+/* A number that changes with the set of handlers. */
+static uint64_t handlers_mark(const struct wake *w)
+{
+    uint64_t mark = w->handler_count;
+    for (size_t i = 0; i < w->handler_count; i++)
+        mark += text_hash(w->handlers[i], strlen(w->handlers[i]));
+    return mark;
+}
+
+void wake_handlers_changed(struct node *node)
+{
+    struct wake *w = node->wake;
+    const struct worker_pool_view *views;
+    size_t pools = workers_pools(node->workers, &views);
+    uint64_t before = handlers_mark(w);
+    forget_handlers(w);
+    for (size_t i = 0; i < pools; i++) {
+        for (const char *const *at = views[i].handlers; *at != NULL; at++) {
+            if (has_handler(w, *at))
+                continue;
+            w->handlers = mem_resize(w->handlers, w->handler_count + 1, sizeof *w->handlers);
+            w->handlers[w->handler_count++] = mem_string(*at);
+        }
+    }
+    if (handlers_mark(w) != before) {
+        member_announce(node);
+        load_routes(w);
+    }
+    if (w->starved)
+        w->ask = true;
+    decide_soon(w);
+}
+
+void wake_route_seen(struct node *node, int32_t newest)
+{
+    struct wake *w = node->wake;
+    if (newest > w->newest_route)
+        w->newest_route = newest;
+    if (w->loaded_route < w->newest_route)
+        load_routes(w);
+}
+
+size_t wake_handlers(struct node *node, const char *const **ret_handlers)
+{
+    *ret_handlers = (const char *const *)node->wake->handlers;
+    return node->wake->handler_count;
+}
+
+/* The pool that takes a handler's next run: the one with the most free slots. -1: nobody serves it. */
+static int pool_for(const struct worker_pool_view *views, size_t count, const char *handler)
+{
+    int best = -1;
+    for (size_t i = 0; i < count && i < NODE_POOLS_MAX; i++)
+        for (const char *const *at = views[i].handlers; *at != NULL; at++)
+            if (strcmp(*at, handler) == 0 && (best < 0 || views[i].free_slots > views[best].free_slots))
+                best = (int)i;
+    return best;
+}
+
+static void look_at_rooms(struct wake *w)
+{
+    const struct worker_pool_view *views;
+    size_t pools = workers_pools(w->node->workers, &views);
+    int left = NODE_CLAIM_MAX; /* of the pools together: what one claim may bring */
+    int rooms[NODE_POOLS_MAX];
+    for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++) {
+        rooms[i] = views[i].free_slots < left ? views[i].free_slots : left;
+        left -= rooms[i];
+    }
+    w->route_count = 0;
+    w->starved = false;
+    for (size_t i = 0; i < w->known_count && w->route_count < NODE_ROUTES_MAX; i++) {
+        int pool = pool_for(views, pools, w->known[i].handler);
+        if (pool >= 0 && rooms[pool] > 0)
+            w->routes[w->route_count++] = (struct route){w->known[i].id, w->known[i].priority, pool, rooms[pool]};
+        else
+            w->starved = true;
+    }
+}
+
+void wake_routes(struct node *node, const struct route **ret_routes, size_t *ret_count)
+{
+    look_at_rooms(node->wake);
+    *ret_routes = node->wake->routes;
+    *ret_count = node->wake->route_count;
+}
+
+/* ---- deciding ---- */
+
+static bool is_due(int64_t when_us, int64_t now_us)
+{
+    return when_us != STORE_NULL_TIME && when_us <= now_us;
+}
+
+static void sleep_until(struct wake *w, int64_t now_us)
+{
+    int64_t next = w->trigger_us;
+    if (next == STORE_NULL_TIME || (w->pending_us != STORE_NULL_TIME && w->pending_us < next))
+        next = w->pending_us;
+    if (next == STORE_NULL_TIME) {
+        evtimer_del(w->timer);
+        return;
+    }
+    int64_t pause = next - now_us < SLEEP_MAX_US ? next - now_us : SLEEP_MAX_US;
+    struct timeval delay = clock_timeval(pause + 200); /* the database is asked not before it agrees */
+    evtimer_add(w->timer, &delay);
+}
+
+static void decide(struct wake *w)
+{
+    struct node *node = w->node;
+    if (acquire_busy(node) || !node_may_claim(node))
+        return;
+    int64_t monotonic = clock_monotonic_us();
+    if (monotonic < w->pause_until_us) {
+        struct timeval delay = clock_timeval(w->pause_until_us - monotonic);
+        evtimer_add(w->timer, &delay);
+        return;
+    }
+    look_at_rooms(w);
+    if (w->route_count == 0)
+        return;
+    int64_t now = node_database_now(node);
+    if (is_due(w->trigger_us, now)) {
+        acquire_triggers(node, w->routes, w->route_count);
+    } else if (is_due(w->pending_us, now)) {
+        acquire_pending(node, w->routes, w->route_count);
+    } else if (w->ask) {
+        w->ask = false;
+        acquire_ask(node, w->routes, w->route_count);
+    } else {
+        sleep_until(w, now);
+    }
+}
+
+void wake_step(struct node *node)
+{
+    decide_soon(node->wake);
+}
+
+static void earlier(int64_t *when_us, int64_t candidate_us)
+{
+    if (candidate_us != STORE_NULL_TIME && (*when_us == STORE_NULL_TIME || candidate_us < *when_us))
+        *when_us = candidate_us;
+}
+
+void wake_next(struct node *node, int64_t trigger_us, int64_t pending_us)
+{
+    struct wake *w = node->wake;
+    earlier(&w->trigger_us, trigger_us);
+    earlier(&w->pending_us, pending_us);
+    decide_soon(w);
+}
+
+void wake_look(struct node *node)
+{
+    node->wake->ask = true;
+    decide_soon(node->wake);
+}
+
+void wake_notified(struct node *node, const char *payload)
+{
+    struct wake *w = node->wake;
+    if (*payload == '\0') {
+        earlier(&w->pending_us, node_database_now(node)); /* most likely due now: claim without asking */
+        decide_soon(w);
+        return;
+    }
+    load_routes(w); /* definitions or routes have changed */
+    wake_look(node);
+}
+
+void wake_trigger_unknown(struct node *node)
+{
+    node->wake->trigger_us = STORE_NULL_TIME;
+    node->wake->ask = true;
+}
+
+void wake_pending_unknown(struct node *node)
+{
+    node->wake->pending_us = STORE_NULL_TIME;
+    node->wake->ask = true;
+}
+
+void wake_failed(struct node *node)
+{
+    node->wake->pause_until_us = clock_monotonic_us() + FAILED_PAUSE_US;
+    wake_look(node);
+}

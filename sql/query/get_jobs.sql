@@ -1,0 +1,15 @@
+-- Jobs as a JSON document.
+-- $1 name: one of them, NULL for all
+-- $2 limit: rows at most
+-- $3 offset: rows to pass over
+-- on: client
+SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name = coalesce($1::text, j.name)),
+                         'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
+  FROM (SELECT j.name, j.source, j.description, j.handler, j.data, j.durable, j.priority, j.timeout_ms, j.max_attempts,
+               j.requests_recovery,
+               (SELECT count(*) FROM rota.trigger t WHERE t.job_id = j.id) AS triggers,
+               (SELECT min(d.next_at) FROM rota.trigger t JOIN rota.trigger_due d ON d.trigger_id = t.id
+                 WHERE t.job_id = j.id AND d.state = 'W' AND NOT d.paused) AS next_at,
+               EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers)) AS served
+          FROM rota.job j WHERE j.name = coalesce($1::text, j.name)
+         ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

@@ -1,0 +1,598 @@
+/*
+ * Manifests: every refusal with its place and text, what is read, what counts as the same definition,
+ * and limits. No database.
+ */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "coord/manifest.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct manifest_set *read_text(const char *text)
+{
+    struct manifest_set *set = manifest_set_new();
+    manifest_add(set, "m", mem_string(text), strlen(text));
+    manifest_check(set);
+    return set;
+}
+
+static struct manifest_set *read_good(const char *text)
+{
+    struct manifest_set *set = read_text(text);
+    if (set->problems.count > 0)
+        fail_msg("%s", set->problems.lines[0]);
+    return set;
+}
+
+/* --- refusals ----------------------------------------------------------------------------------- */
+
+#define JOBS(text)    "{\"jobs\":[\n" text "\n]}"
+#define JOB(text)     JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
+#define DURABLE(text) JOB(",\"durable\":true" text)
+#define TRIGGERS(t)   JOB(",\"triggers\":[\n" t "\n]")
+#define TRIGGER(text) TRIGGERS("{\"name\":\"t\"" text "}")
+#define EVERY(text)   TRIGGER(",\"every\":\"5m\"" text)
+#define CRON(text)    TRIGGER(",\"cron\":\"0 0 2 * * ?\"" text)
+
+struct refusal {
+    const char *text;
+    const char *problem; /* the first */
+};
+
+#define NO_SCHEDULE "job \"j\", trigger \"t\" has no schedule; give one of \"cron\", \"every\", \"at\""
+#define LATER(what, key) what ": \"" key "\" is not supported by this version yet; leave it out"
+
+static const struct refusal shape_refusals[] = {
+    {"", "m:1:1: the text ends where a JSON value is expected"},
+    {"{\"jobs\":[}", "m:1:10: a JSON value is expected here"},
+    {"{\n \"jobs\":[],\n \"jobs\":[]}", "m:3:2: this key stands twice in the object"},
+    {"{\"jobs\":[]} x", "m:1:13: nothing may follow the JSON value"},
+    {"[]", "m:1:1: a manifest must be an object, not an array"},
+    {"{}", "m:1:1: manifest has no \"jobs\"; add an array; [] declares none"},
+    {"{\"jobs\":{}}",
+     "m:1:9: manifest: \"jobs\" must be an array of objects, not an object"},
+    {"{\"jobs\":[],\n \"source\":5}", "m:2:11: manifest: \"source\" must be a string of 1 to 254 "
+                                      "characters without control characters, not 5"},
+    {"{\"jobs\":[],\"source\":\"\"}", "m:1:21: manifest: \"source\" must be a string of 1 to 254 "
+                                       "characters without control characters, not \"\""},
+    {"{\"jobs\":[],\"sources\":\"x\"}",
+     "m:1:12: manifest: unknown key \"sources\"; did you mean \"source\"?"},
+    {"{\"jobs\":[],\"calendars\":[{\"name\":\"x\"}]}", "m:1:12: " LATER("manifest", "calendars")},
+    {JOBS("7"), "m:2:1: job 1 must be an object, not a number"},
+    {JOBS("{}"), "m:2:1: job 1 has no \"name\"; add one: it is unique in the fleet"},
+    {JOBS("{\"name\":\"j\",\"durable\":true}"),
+     "m:2:1: job \"j\" has no \"handler\"; add \"exec\", \"noop\" or one of your workers'"},
+    {JOB(""), "m:2:1: job \"j\" has neither triggers nor \"durable\": true, so nothing could ever "
+              "run it; give it one of them"},
+    {JOB(",\"triggers\":[]"),
+     "m:2:1: job \"j\" has neither triggers nor \"durable\": true, so nothing could ever run it; "
+     "give it one of them"},
+    {JOB(",\"triggers\":{}"),
+     "m:2:41: job \"j\": \"triggers\" must be an array of objects, not an object"},
+    {TRIGGERS("null"), "m:3:1: job \"j\", trigger 1 must be an object, not null"},
+    {TRIGGERS("{\"every\":\"5m\"}"),
+     "m:3:1: job \"j\", trigger 1 has no \"name\"; add one: it is unique in the fleet"},
+};
+
+static const struct refusal job_refusals[] = {
+    {DURABLE(",\"prioritty\":1"),
+     "m:2:45: job \"j\": unknown key \"prioritty\"; did you mean \"priority\"?"},
+    {DURABLE(",\"zzz\":1"),
+     "m:2:45: job \"j\": unknown key \"zzz\"; known keys: name, description, handler, data, "
+     "requests_recovery, durable, priority, timeout, retry, max_crashes, triggers"},
+    {DURABLE(",\"priority\":0"),
+     "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not 0"},
+    {DURABLE(",\"priority\":101"),
+     "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not 101"},
+    {DURABLE(",\"priority\":5.5"),
+     "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not 5.5"},
+    {DURABLE(",\"priority\":\"5\""),
+     "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not \"5\""},
+    {DURABLE(",\"description\":[]"), "m:2:59: job \"j\": \"description\" must be a string of 0 to "
+                                     "10000 characters, not an array"},
+    {DURABLE(",\"description\":\"\\u0000\""),
+     "m:2:59: job \"j\": \"description\" must be a string of 0 to 10000 characters, not \"\\u0000\""},
+    {JOBS("{\"name\":\"a\\tb\",\"handler\":\"h\",\"durable\":true}"),
+     "m:2:9: job \"a\\tb\": \"name\" must be a string of 1 to 254 characters without control "
+     "characters, not \"a\\tb\""},
+    {JOB(",\"durable\":1"), "m:2:40: job \"j\": \"durable\" must be true or false, not 1"},
+    {DURABLE(",\"requests_recovery\":null"),
+     "m:2:65: job \"j\": \"requests_recovery\" must be true or false, not null"},
+    {DURABLE(",\"data\":[1]"), "m:2:52: job \"j\": \"data\" must be an object, not an array"},
+    {DURABLE(",\"data\":\"x\""), "m:2:52: job \"j\": \"data\" must be an object, not \"x\""},
+    {DURABLE(",\"timeout\":\"0s\""),
+     "m:2:55: job \"j\": \"timeout\" must be a duration from 1ms to 36500d such as \"250ms\", "
+     "\"90s\", \"5m\" or \"PT1H\", not \"0s\""},
+    {DURABLE(",\"timeout\":600"),
+     "m:2:55: job \"j\": \"timeout\" must be a duration from 1ms to 36500d such as \"250ms\", "
+     "\"90s\", \"5m\" or \"PT1H\", not 600"},
+    {DURABLE(",\"max_crashes\":0"),
+     "m:2:59: job \"j\": \"max_crashes\" must be a whole number from 1 to 1000, not 0"},
+    {DURABLE(",\"retry\":\"at once\""),
+     "m:2:53: job \"j\": \"retry\" must be an object such as {\"max_attempts\": 3} or the word "
+     "\"immediate\", not \"at once\""},
+    {DURABLE(",\"retry\":{}"),
+     "m:2:53: job \"j\", retry has no \"max_attempts\"; without it nothing is tried again; add for "
+     "example \"max_attempts\": 3"},
+    {DURABLE(",\"retry\":{\"max_attempts\":3,\"backof\":\"fixed\"}"),
+     "m:2:71: job \"j\", retry: unknown key \"backof\"; did you mean \"backoff\"?"},
+    {DURABLE(",\"retry\":{\"max_attempts\":3,\"backoff\":\"linear\"}"),
+     "m:2:81: job \"j\", retry: \"backoff\" must be \"immediate\", \"fixed\" or \"exponential\", "
+     "not \"linear\""},
+    {DURABLE(",\"retry\":{\"max_attempts\":3,\"backoff\":\"fix\"}"),
+     "m:2:81: job \"j\", retry: \"backoff\" must be \"immediate\", \"fixed\" or \"exponential\" "
+     "(did you mean \"fixed\"?), not \"fix\""},
+    {DURABLE(",\"retry\":{\"max_attempts\":3,\"jitter\":1.5}"),
+     "m:2:80: job \"j\", retry: \"jitter\" must be a number from 0 to 1, not 1.5"},
+    {DURABLE(",\"retry\":{\"max_attempts\":3,\"initial\":\"2h\",\"max\":\"1h\"}"),
+     "m:2:92: job \"j\", retry: \"max\" is shorter than \"initial\"; make it at least as long"},
+    {DURABLE(",\"disallow_concurrent\":true"), "m:2:45: " LATER("job \"j\"", "disallow_concurrent")},
+    {DURABLE(",\"persist_data\":true"), "m:2:45: " LATER("job \"j\"", "persist_data")},
+    {DURABLE(",\"on_exhausted\":\"error\""), "m:2:45: " LATER("job \"j\"", "on_exhausted")},
+    {DURABLE(",\"concurrency\":{\"limit\":3}"), "m:2:45: " LATER("job \"j\"", "concurrency")},
+    {DURABLE(",\"rate\":{}"), "m:2:45: " LATER("job \"j\"", "rate")},
+    {DURABLE(",\"on_failure\":\"x\""), "m:2:45: " LATER("job \"j\"", "on_failure")},
+    {DURABLE(",\"max_pending\":9"), "m:2:45: " LATER("job \"j\"", "max_pending")},
+};
+
+static const struct refusal trigger_refusals[] = {
+    {TRIGGER(""), "m:3:1: " NO_SCHEDULE},
+    {CRON(",\"every\":\"5m\""), "m:3:42: job \"j\", trigger \"t\" has both \"cron\" and \"every\"; "
+                                "give one of them, use two triggers for two schedules"},
+    {EVERY(",\"calendar\":\"x\""), "m:3:26: " LATER("job \"j\", trigger \"t\"", "calendar")},
+    {TRIGGER(",\"calendar_interval\":\"1 month\""),
+     "m:3:13: " LATER("job \"j\", trigger \"t\"", "calendar_interval")},
+    {TRIGGER(",\"daily\":{}"), "m:3:13: " LATER("job \"j\", trigger \"t\"", "daily")},
+    {EVERY(",\"timezon\":\"UTC\""),
+     "m:3:26: job \"j\", trigger \"t\": unknown key \"timezon\"; did you mean \"timezone\"?"},
+    {TRIGGER(",\"every\":\"10ms\""),
+     "m:3:21: job \"j\", trigger \"t\": \"every\" must be a duration from 100ms to 36500d such as "
+     "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"10ms\""},
+    {TRIGGER(",\"every\":\"P1M\""),
+     "m:3:21: job \"j\", trigger \"t\": \"every\" must be a duration from 100ms to 36500d such as "
+     "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"P1M\""},
+    {EVERY(",\"repeat\":-1"), "m:3:35: job \"j\", trigger \"t\": \"repeat\" must be a whole number "
+                              "from 0 to 2147483647, not -1"},
+    {CRON(",\"repeat\":3"), "m:3:43: job \"j\", trigger \"t\": \"repeat\" goes with \"every\"; "
+                            "\"end_at\" limits any schedule"},
+    {EVERY(",\"dst\":{}"), "m:3:32: job \"j\", trigger \"t\": \"dst\" goes with \"cron\"; \"every\" "
+                           "counts elapsed time and \"at\" is an instant"},
+    {CRON(",\"dst\":{\"gap\":\"before\"}"), "m:3:47: job \"j\", trigger \"t\", dst: \"gap\" must be "
+                                            "\"after\" or \"skip\", not \"before\""},
+    {CRON(",\"dst\":{\"overlap\":\"none\"}"),
+     "m:3:51: job \"j\", trigger \"t\", dst: \"overlap\" must be \"first\", \"second\" or \"both\", "
+     "not \"none\""},
+    {CRON(",\"dst\":true"), "m:3:40: job \"j\", trigger \"t\", dst must be an object, not a boolean"},
+    {CRON(",\"timezone\":\"Europe/Berln\""),
+     "m:3:45: job \"j\", trigger \"t\": zone \"Europe/Berln\" is unknown: did you mean "
+     "\"Europe/Berlin\"?"},
+    {CRON(",\"timezone\":\"../../etc/passwd\""), "m:3:45: job \"j\", trigger \"t\": zone "},
+    {TRIGGER(",\"at\":\"2030-01-31T08:00:00\""),
+     "m:3:18: job \"j\", trigger \"t\": \"at\" must be an instant with its zone (RFC 3339) such as "
+     "\"2030-12-24T18:00:00+01:00\", not \"2030-01-31T08:00:00\""},
+    {EVERY(",\"start_at\":\"soon\""),
+     "m:3:37: job \"j\", trigger \"t\": \"start_at\" must be an instant with its zone (RFC 3339) "
+     "such as \"2030-12-24T18:00:00+01:00\", not \"soon\""},
+    {EVERY(",\"start_at\":\"2031-01-01T00:00:00Z\",\"end_at\":\"2030-01-01T00:00:00Z\""),
+     "m:3:69: job \"j\", trigger \"t\": \"end_at\" lies before \"start_at\"; it would never fire"},
+    {EVERY(",\"priority\":0"), "m:3:37: job \"j\", trigger \"t\": \"priority\" must be a whole "
+                               "number from 1 to 100, not 0"},
+    {EVERY(",\"data\":1"), "m:3:33: job \"j\", trigger \"t\": \"data\" must be an object, not 1"},
+    {EVERY(",\"misfire\":\"fire-once\""),
+     "m:3:36: job \"j\", trigger \"t\": \"misfire\" must be \"fire_once\", \"skip\" or \"fire_all\" "
+     "(did you mean \"fire_once\"?), not \"fire-once\""},
+    {EVERY(",\"misfire_limit\":0"), "m:3:42: job \"j\", trigger \"t\": \"misfire_limit\" must be a "
+                                    "whole number from 1 to 1000, not 0"},
+    {EVERY(",\"misfire_tolerance\":5"),
+     "m:3:46: job \"j\", trigger \"t\": \"misfire_tolerance\" must be a duration from 0s to 36500d "
+     "such as \"250ms\", \"90s\", \"5m\" or \"PT1H\", not 5"},
+    {EVERY(",\"misfire_threshold\":\"x\""),
+     "m:3:46: job \"j\", trigger \"t\": \"misfire_threshold\" must be a duration from 0s to 36500d "
+     "such as \"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"x\""},
+    {TRIGGER(",\"cron\":\"0 0 25 * * ?\""), "m:3:20: job \"j\", trigger \"t\": cron "},
+    {TRIGGER(",\"cron\":\"\""), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
+    {TRIGGER(",\"cron\":5"), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
+};
+
+static void check_refusals(const struct refusal *refusals, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct manifest_set *set = read_text(refusals[i].text);
+        const char *expected = refusals[i].problem;
+        const char *actual = set->problems.count > 0 ? set->problems.lines[0] : "(accepted)";
+        bool whole = expected[strlen(expected) - 1] != ' '; /* else: what it begins with */
+        if (whole ? strcmp(actual, expected) != 0 : strncmp(actual, expected, strlen(expected)) != 0)
+            fail_msg("%s\n  expected %s\n  got      %s", refusals[i].text, expected, actual);
+        manifest_set_free(set);
+    }
+}
+
+#define CHECK_ALL(refusals) check_refusals(refusals, sizeof(refusals) / sizeof *(refusals))
+
+static void every_refusal_tells_place_and_remedy(void **state)
+{
+    (void)state;
+    CHECK_ALL(shape_refusals);
+    CHECK_ALL(job_refusals);
+    CHECK_ALL(trigger_refusals);
+}
+
+static void all_problems_are_told_at_once(void **state)
+{
+    (void)state;
+    struct manifest_set *set =
+        read_text("{\"jobs\":[{\"name\":\"a\",\"hander\":1},\n{\"name\":\"b\",\"handler\":\"h\","
+                  "\"triggers\":[{\"name\":\"t\",\"cron\":\"x\",\"timezone\":\"Nowhere\"}]}]}");
+    assert_int_equal(set->problems.count, 5);
+    assert_non_null(strstr(set->problems.lines[0], "m:1:22: job \"a\": unknown key \"hander\""));
+    assert_non_null(strstr(set->problems.lines[1], "has no \"handler\""));
+    assert_non_null(strstr(set->problems.lines[2], "neither triggers"));
+    assert_non_null(strstr(set->problems.lines[3], "m:2:"));
+    assert_non_null(strstr(set->problems.lines[3], "Nowhere"));
+    assert_non_null(strstr(set->problems.lines[4], "cron"));
+    manifest_set_free(set);
+}
+
+static void problems_are_bounded_and_counted(void **state)
+{
+    (void)state;
+    struct buffer text = {0};
+    buffer_string(&text, "{\"jobs\":[");
+    for (int i = 0; i < 300; i++)
+        buffer_format(&text, "%s{\"name\":\"j%d\",\"handler\":\"h\",\"durable\":true,\"x\":1}",
+                      i > 0 ? ",\n" : "", i);
+    buffer_string(&text, "]}");
+    struct manifest_set *set = read_text(buffer_text(&text));
+    assert_int_equal(set->problems.count, 300);
+    assert_non_null(set->problems.lines[MANIFEST_PROBLEMS_MAX - 1]);
+    manifest_set_free(set);
+    buffer_free(&text);
+}
+
+static void values_quoted_in_problems_are_short_and_on_one_line(void **state)
+{
+    (void)state;
+    struct buffer text = {0};
+    buffer_string(&text, "{\"jobs\":[{\"name\":\"");
+    for (int i = 0; i < 400; i++)
+        buffer_string(&text, "ä\\n");
+    buffer_string(&text, "\",\"handler\":\"h\",\"durable\":\"");
+    for (int i = 0; i < 400; i++)
+        buffer_string(&text, "€");
+    buffer_string(&text, "\"}]}");
+    struct manifest_set *set = read_text(buffer_text(&text));
+    assert_int_equal(set->problems.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(strlen(set->problems.lines[i]) < 400);
+        assert_null(strchr(set->problems.lines[i], '\n'));
+        assert_non_null(strstr(set->problems.lines[i], "…"));
+    }
+    manifest_set_free(set);
+    buffer_free(&text);
+}
+
+static void names_are_unique_among_all_texts(void **state)
+{
+    (void)state;
+    static const char *const first = JOBS("{\"name\":\"j\",\"handler\":\"h\",\"triggers\":["
+                                          "{\"name\":\"t\",\"every\":\"1s\"},\n"
+                                          "{\"name\":\"u\",\"every\":\"1s\"}]}");
+    static const char *const second = "{\"source\":\"other\",\"jobs\":["
+                                      "{\"name\":\"k\",\"handler\":\"h\",\"triggers\":["
+                                      "{\"name\":\"u\",\"every\":\"1s\"}]},\n"
+                                      "{\"name\":\"j\",\"handler\":\"h\",\"durable\":true}]}";
+    struct manifest_set *set = manifest_set_new();
+    manifest_add(set, "a", mem_string(first), strlen(first));
+    manifest_add(set, "b", mem_string(second), strlen(second));
+    assert_int_equal(manifest_check(set), -1);
+    assert_int_equal(set->problems.count, 2);
+    assert_string_equal(set->problems.lines[0],
+                        "b:2:1: job \"j\" is declared twice, first at a:2; names are unique in the "
+                        "fleet: rename one");
+    assert_string_equal(set->problems.lines[1],
+                        "b:1:65: trigger \"u\" is declared twice, first at a:3; names are unique in "
+                        "the fleet: rename one");
+    manifest_set_free(set);
+}
+
+/* --- what is read ------------------------------------------------------------------------------- */
+
+static void defaults_are_those_of_the_contract(void **state)
+{
+    (void)state;
+    struct manifest_set *set = read_good(EVERY(""));
+    const struct manifest_job *job = &set->manifests[0]->jobs[0];
+    const struct manifest_trigger *trigger = &job->triggers[0];
+    assert_string_equal(set->manifests[0]->source, "default");
+    assert_null(job->data.data);
+    assert_int_equal(job->priority, 5);
+    assert_int_equal(job->durable, 0);
+    assert_int_equal(job->max_attempts, 1);
+    assert_int_equal(job->max_crashes, 3);
+    assert_true(job->timeout_ms == MANIFEST_UNSET);
+    assert_true(job->requests_recovery == MANIFEST_UNSET);
+    assert_int_equal(trigger->kind, SCHEDULE_EVERY);
+    assert_true(trigger->repeat == MANIFEST_UNSET);
+    assert_true(trigger->priority == MANIFEST_UNSET);
+    assert_string_equal(trigger->timezone, "UTC");
+    assert_int_equal(trigger->misfire, MISFIRE_FIRE_ONCE);
+    assert_int_equal(trigger->misfire_tolerance_ms, 5000);
+    assert_true(trigger->misfire_threshold_ms == MANIFEST_UNSET);
+    assert_int_equal(trigger->misfire_limit, 100);
+    manifest_set_free(set);
+}
+
+static void every_supported_key_is_read(void **state)
+{
+    (void)state;
+    struct manifest_set *set = read_good(
+        "{\"source\":\"s\",\"calendars\":[],\"jobs\":[{\"name\":\"j\\u00e9\",\"description\":\"d\","
+        "\"handler\":\"exec\",\"data\":{\"a\":1},\"requests_recovery\":false,\"durable\":true,"
+        "\"priority\":9,\"timeout\":\"1500us\",\"max_crashes\":7,\"disallow_concurrent\":false,"
+        "\"persist_data\":false,\"on_exhausted\":\"fail\",\"retry\":{\"max_attempts\":4,"
+        "\"backoff\":\"exponential\",\"initial\":\"2h\",\"jitter\":0.5},\"triggers\":["
+        "{\"name\":\"t\",\"description\":\"x\",\"cron\":\"0 0 * * * ?\",\"timezone\":\"Europe/"
+        "Berlin\",\"start_at\":\"2030-01-01T01:00:00.0019+01:00\","
+        "\"end_at\":\"2031-01-01T00:00:00Z\",\"priority\":6,\"data\":{\"b\":2},\"misfire\":\"skip\","
+        "\"misfire_threshold\":\"1m\",\"misfire_limit\":7,\"misfire_tolerance\":\"0\","
+        "\"dst\":{\"gap\":\"after\",\"overlap\":\"second\"}},"
+        "{\"name\":\"u\",\"at\":\"2030-01-01T00:00:00Z\"}]}]}");
+    const struct manifest_job *job = &set->manifests[0]->jobs[0];
+    const struct manifest_trigger *trigger = &job->triggers[0];
+    assert_string_equal(job->name, "jé");
+    assert_int_equal(job->requests_recovery, 0);
+    assert_int_equal(job->priority, 9);
+    assert_int_equal(job->timeout_ms, 2);
+    assert_int_equal(job->max_crashes, 7);
+    assert_int_equal(job->max_attempts, 4);
+    assert_int_equal(job->retry_initial_ms, 7200000);
+    assert_int_equal(job->retry_max_ms, 7200000); /* never shorter than the first pause */
+    assert_int_equal(trigger->start_at_us, INT64_C(1893456000001000));
+    assert_int_equal(trigger->priority, 6);
+    assert_int_equal(trigger->misfire, MISFIRE_SKIP);
+    assert_int_equal(trigger->misfire_threshold_ms, 60000);
+    assert_int_equal(trigger->misfire_limit, 7);
+    assert_int_equal(trigger->misfire_tolerance_ms, 0);
+    assert_int_equal(trigger->effective_gap, ZONE_GAP_AFTER);
+    assert_int_equal(trigger->effective_overlap, ZONE_OVERLAP_SECOND);
+    assert_int_equal(job->triggers[1].kind, SCHEDULE_AT);
+    assert_int_equal(job->triggers[1].at_us, INT64_C(1893456000000000));
+    manifest_set_free(set);
+}
+
+static void data_stays_byte_for_byte(void **state)
+{
+    (void)state;
+    static const char data[] = "{ \"n\" : 1234567890123456789, \"f\":1.10,\n\t\"s\":\"\\u00e9\\/\" }";
+    struct buffer text = {0};
+    buffer_format(&text, "{\"jobs\":[{\"name\":\"j\",\"handler\":\"h\",\"durable\":true,\"data\":%s}]}",
+                  data);
+    struct manifest_set *set = read_good(buffer_text(&text));
+    struct slice read = set->manifests[0]->jobs[0].data;
+    assert_int_equal(read.length, strlen(data));
+    assert_memory_equal(read.data, data, read.length);
+    assert_non_null(strstr(set->manifests[0]->jobs[0].definition, data));
+    manifest_set_free(set);
+    buffer_free(&text);
+}
+
+/* --- definitions -------------------------------------------------------------------------------- */
+
+static char *definitions(const char *text)
+{
+    struct manifest_set *set = read_good(text);
+    const struct manifest_job *job = &set->manifests[0]->jobs[0];
+    struct buffer out = {0};
+    buffer_string(&out, job->definition);
+    for (size_t i = 0; i < job->trigger_count; i++)
+        buffer_format(&out, " %s", job->triggers[i].definition);
+    manifest_set_free(set);
+    buffer_text(&out);
+    return out.data;
+}
+
+static const struct {
+    const char *a, *b;
+    bool same;
+} pairs[] = {
+    {DURABLE(",\"priority\":6"), DURABLE(" , \n \"priority\" : 6 "), true},
+    {DURABLE(",\"priority\":6,\"timeout\":\"90s\""), DURABLE(",\"timeout\":\"1m30s\",\"priority\":6"),
+     true},
+    {DURABLE(""), DURABLE(",\"priority\":5,\"max_crashes\":3,\"persist_data\":false,\"data\":{ }"),
+     true},
+    {DURABLE(""), DURABLE(",\"retry\":{\"max_attempts\":1,\"backoff\":\"fixed\",\"jitter\":0}"), true},
+    {DURABLE(",\"retry\":\"immediate\""),
+     DURABLE(",\"retry\":{\"max_attempts\":5,\"backoff\":\"immediate\",\"initial\":\"5s\"}"), true},
+    {DURABLE(",\"retry\":{\"max_attempts\":3}"),
+     DURABLE(",\"retry\":{\"jitter\":0.20,\"max\":\"60m\",\"initial\":\"1000ms\","
+             "\"backoff\":\"exponential\",\"max_attempts\":3}"),
+     true},
+    {DURABLE(""), DURABLE(",\"description\":\"\""), true},
+    {DURABLE(""), DURABLE(",\"requests_recovery\":false"), false},
+    {DURABLE(""), DURABLE(",\"description\":\"x\""), false},
+    {DURABLE(",\"data\":{\"a\":1}"), DURABLE(",\"data\":{\"a\": 1}"), false},
+    {EVERY(""), EVERY(",\"timezone\":\"UTC\",\"misfire\":\"fire_once\",\"misfire_limit\":100,"
+                      "\"misfire_tolerance\":\"5s\",\"data\":{}"),
+     true},
+    {EVERY(",\"start_at\":\"2030-01-01T00:00:00Z\""),
+     EVERY(",\"start_at\":\"2030-01-01T02:00:00.000+02:00\""), true},
+    {TRIGGER(",\"every\":\"5m\""), TRIGGER(",\"every\":\"PT300S\""), true},
+    {TRIGGER(",\"every\":\"5m\""), TRIGGER(",\"every\":\"6m\""), false},
+    {EVERY(""), EVERY(",\"repeat\":0"), false},
+    {CRON(""), CRON(",\"dst\":{\"gap\":\"after\",\"overlap\":\"first\"}"), true},
+    {CRON(""), CRON(",\"dst\":{\"gap\":\"skip\"}"), false},
+    {TRIGGER(",\"cron\":\"0 0 * * * ?\""),
+     TRIGGER(",\"cron\":\"0 0 * * * ?\",\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"}"), true},
+    {TRIGGER(",\"cron\":\"0 0 * * * ?\""),
+     TRIGGER(",\"cron\":\"0 0 * * * ?\",\"dst\":{\"gap\":\"after\"}"), false},
+};
+
+static void only_meaning_makes_a_difference(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char *a = definitions(pairs[i].a), *b = definitions(pairs[i].b);
+        if ((strcmp(a, b) == 0) != pairs[i].same)
+            fail_msg("%s\n%s\n  give %s\n  and  %s", pairs[i].a, pairs[i].b, a, b);
+        free(a);
+        free(b);
+    }
+}
+
+/* Stored in databases: a change here makes every job of every user count as changed once. */
+static void the_canonical_form_does_not_change(void **state)
+{
+    (void)state;
+    char *text = definitions(
+        JOB(",\"description\":\"d\",\"data\":{\"a\": 1},\"requests_recovery\":true,\"durable\":true,"
+            "\"priority\":6,\"timeout\":\"90s\",\"max_crashes\":2,\"retry\":{\"max_attempts\":3,"
+            "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"triggers\":[{\"name\":\"t\","
+            "\"cron\":\"0 0 2 * * ?\",\"timezone\":\"Europe/Berlin\",\"priority\":7,"
+            "\"start_at\":\"2030-01-01T00:00:00Z\",\"end_at\":\"2031-01-01T00:00:00Z\","
+            "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"misfire\":\"fire_all\","
+            "\"misfire_limit\":5,\"misfire_threshold\":\"1m\",\"misfire_tolerance\":\"1s\","
+            "\"data\":{\"b\":2},\"description\":\"e\"},"
+            "{\"name\":\"u\",\"every\":\"90s\",\"repeat\":3},"
+            "{\"name\":\"v\",\"at\":\"2030-01-01T00:00:00Z\"}]"));
+    assert_string_equal(
+        text,
+        "{\"description\":\"d\",\"handler\":\"noop\",\"data\":{\"a\": 1},\"requests_recovery\":true,"
+        "\"durable\":true,\"priority\":6,\"timeout\":\"1m30s\",\"retry\":{\"max_attempts\":3,"
+        "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"max_crashes\":2} "
+        "{\"job\":\"j\",\"description\":\"e\",\"cron\":\"0 0 2 * * ?\",\"timezone\":\"Europe/Berlin\","
+        "\"start_at\":\"2030-01-01T00:00:00.000Z\",\"end_at\":\"2031-01-01T00:00:00.000Z\","
+        "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"priority\":7,\"data\":{\"b\":2},"
+        "\"misfire\":\"fire_all\",\"misfire_threshold\":\"1m\",\"misfire_limit\":5,"
+        "\"misfire_tolerance\":\"1s\"} "
+        "{\"job\":\"j\",\"every\":\"1m30s\",\"repeat\":3} "
+        "{\"job\":\"j\",\"at\":\"2030-01-01T00:00:00.000Z\"}");
+    free(text);
+}
+
+static void differences_name_the_keys(void **state)
+{
+    (void)state;
+    static const char *const schedule[] = {"cron", "every", NULL};
+    static const char *const route[] = {"handler", "priority", NULL};
+    struct manifest_differences differences;
+    manifest_compare(&differences, "{\"job\":\"j\",\"cron\":\"a\",\"priority\":6}",
+                     "{\"job\":\"j\",\"cron\":\"b\",\"data\":{\"x\":[1]}}");
+    assert_int_equal(differences.count, 3);
+    assert_string_equal(differences.items[0].key, "cron");
+    assert_string_equal(differences.items[0].before, "\"a\"");
+    assert_string_equal(differences.items[0].after, "\"b\"");
+    assert_string_equal(differences.items[1].key, "data");
+    assert_null(differences.items[1].before);
+    assert_string_equal(differences.items[1].after, "{\"x\":[1]}");
+    assert_string_equal(differences.items[2].key, "priority");
+    assert_null(differences.items[2].after);
+    assert_true(manifest_differs(&differences, schedule));
+    assert_true(manifest_differs(&differences, route));
+    manifest_differences_free(&differences);
+    manifest_compare(&differences, "not of ours", "{\"job\":\"j\"}");
+    assert_int_equal(differences.count, 1);
+    assert_false(manifest_differs(&differences, schedule));
+    manifest_differences_free(&differences);
+}
+
+/* --- limits and files --------------------------------------------------------------------------- */
+
+static void large_data_and_large_texts_are_refused(void **state)
+{
+    (void)state;
+    struct buffer text = {0};
+    buffer_string(&text, "{\"jobs\":[{\"name\":\"j\",\"handler\":\"h\",\"durable\":true,\"data\":{"
+                         "\"x\":\"");
+    for (size_t i = 0; i < MANIFEST_DATA_MAX; i++)
+        buffer_char(&text, 'x');
+    buffer_string(&text, "\"}}]}");
+    struct manifest_set *set = read_text(buffer_text(&text));
+    assert_int_equal(set->problems.count, 1);
+    assert_non_null(strstr(set->problems.lines[0], "m:1:58: job \"j\": \"data\" has 262152 bytes"));
+    manifest_set_free(set);
+    buffer_free(&text);
+
+    size_t size = MANIFEST_SIZE_MAX + 1;
+    char *large = mem_alloc(size);
+    memset(large, ' ', size);
+    set = manifest_set_new();
+    manifest_add(set, "m", large, size);
+    assert_string_equal(set->problems.lines[0],
+                        "m: larger than 16 MiB; divide it into several files");
+    manifest_set_free(set);
+}
+
+static void write_file(const char *directory, const char *name, const char *text)
+{
+    char *path = mem_format("%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    free(path);
+}
+
+static void directories_are_read_in_order_of_names(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/test_manifest.XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    static const char *const names[] = {"b.json", "a.json", ".hidden.json", "notes.txt", ".json"};
+    for (size_t i = 0; i < 5; i++)
+        write_file(directory, names[i], i < 2 ? "{\"jobs\":[]}" : "garbage");
+    struct manifest_set *set = manifest_set_new();
+    manifest_add_path(set, directory);
+    assert_int_equal(manifest_check(set), 0);
+    assert_int_equal(set->count, 2);
+    assert_string_equal(strrchr(set->manifests[0]->file, '/'), "/a.json");
+    assert_string_equal(strrchr(set->manifests[1]->file, '/'), "/b.json");
+    manifest_set_free(set);
+    for (size_t i = 0; i < 5; i++) {
+        char *path = mem_format("%s/%s", directory, names[i]);
+        unlink(path);
+        free(path);
+    }
+    rmdir(directory);
+}
+
+static void a_file_that_cannot_be_read_is_a_problem(void **state)
+{
+    (void)state;
+    struct manifest_set *set = manifest_set_new();
+    manifest_add_path(set, "/nonexistent/x.json");
+    assert_int_equal(manifest_check(set), -1);
+    assert_string_equal(set->problems.lines[0],
+                        "/nonexistent/x.json: cannot be read: No such file or directory");
+    manifest_set_free(set);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_refusal_tells_place_and_remedy),
+        cmocka_unit_test(all_problems_are_told_at_once),
+        cmocka_unit_test(problems_are_bounded_and_counted),
+        cmocka_unit_test(values_quoted_in_problems_are_short_and_on_one_line),
+        cmocka_unit_test(names_are_unique_among_all_texts),
+        cmocka_unit_test(defaults_are_those_of_the_contract),
+        cmocka_unit_test(every_supported_key_is_read),
+        cmocka_unit_test(data_stays_byte_for_byte),
+        cmocka_unit_test(only_meaning_makes_a_difference),
+        cmocka_unit_test(the_canonical_form_does_not_change),
+        cmocka_unit_test(differences_name_the_keys),
+        cmocka_unit_test(large_data_and_large_texts_are_refused),
+        cmocka_unit_test(directories_are_read_in_order_of_names),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_a_problem),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,171 @@
+/* The data of an exec run, read strictly: a misspelt key is refused, not passed over. */
+#include "worker/builtin/exec.h"
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const keys[] = {"command", "env", "cwd", "stdin"};
+
+#define KEY_COUNT (sizeof keys / sizeof *keys)
+
+static int read_command(const struct json *json, const struct json_value *value,
+                        struct exec_request *request, struct rota_error *error)
+{
+    if (value->type != JSON_ARRAY || value->count == 0)
+        return error_set(error, ERROR_REFUSED,
+                         "\"command\" must be an array of strings, like [\"/bin/echo\",\"hello\"]");
+    size_t count = 0;
+    request->argv = mem_array(value->count + 1, sizeof *request->argv);
+    for (const struct json_value *item = json_first(json, value); item != NULL;
+         item = json_next(json, item)) {
+        char *text = item->type == JSON_STRING ? json_text(item) : NULL;
+        if (text == NULL)
+            return error_set(error, ERROR_REFUSED, "command[%zu] must be a string without U+0000",
+                             count);
+        request->argv[count++] = text;
+    }
+    if (request->argv[0][0] == '\0')
+        return error_set(error, ERROR_REFUSED, "command[0] is empty: it names the program");
+    return 0;
+}
+
+/*
+ * ROTA_ says which run a process belongs to. LD_ makes the loader run other code than the program
+ * exec_allow was asked about.
+ */
+static const char *refused_name(const char *name)
+{
+    size_t length = strlen(name);
+    if (length == 0 || isdigit((unsigned char)name[0]))
+        return "is no name of a variable: a letter or _, then letters, digits and _";
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
+            return "is no name of a variable: a letter or _, then letters, digits and _";
+    if (strncmp(name, "ROTA_", 5) == 0)
+        return "is not to be set: names that begin with ROTA_ describe the run";
+    if (strncmp(name, "LD_", 3) == 0)
+        return "is not to be set: names that begin with LD_ change which code runs";
+    return NULL;
+}
+
+static int read_variable(const struct json_value *key, const struct json_value *value,
+                         struct exec_request *request, struct rota_error *error)
+{
+    char *name = json_text(key), *text = value->type == JSON_STRING ? json_text(value) : NULL;
+    const char *refused = name != NULL ? refused_name(name) : "is no name of a variable";
+    int failed = 0;
+    if (refused != NULL)
+        failed = error_set(error, ERROR_REFUSED, "env: \"%.100s\" %s", name != NULL ? name : "",
+                           refused);
+    else if (text == NULL)
+        failed = error_set(error, ERROR_REFUSED, "env: the value of %s must be a string", name);
+    else
+        request->environment[request->environment_count++] = mem_format("%s=%s", name, text);
+    free(name);
+    free(text);
+    return failed;
+}
+
+static int read_environment(const struct json *json, const struct json_value *value,
+                            struct exec_request *request, struct rota_error *error)
+{
+    if (value->type != JSON_OBJECT)
+        return error_set(error, ERROR_REFUSED,
+                         "\"env\" must be an object of strings, like {\"MODE\":\"fast\"}");
+    request->environment = mem_array(value->count + 1, sizeof *request->environment);
+    for (const struct json_value *key = json_first(json, value); key != NULL;
+         key = json_next(json, key))
+        if (read_variable(key, json_member(key), request, error) != 0)
+            return -1;
+    return 0;
+}
+
+static int read_string(const char *key, const struct json_value *value, char **ret_text,
+                       struct rota_error *error)
+{
+    *ret_text = value->type == JSON_STRING ? json_text(value) : NULL;
+    if (*ret_text == NULL)
+        return error_set(error, ERROR_REFUSED, "\"%s\" must be a string without U+0000, not %s",
+                         key, json_type_name(value->type));
+    return 0;
+}
+
+static int unknown_key(const struct json_value *key, struct rota_error *error)
+{
+    char *name = json_text(key);
+    const char *nearest = name != NULL ? text_nearest(name, keys, KEY_COUNT) : NULL;
+    error_set(error, ERROR_REFUSED,
+              "unknown key \"%.100s\"%s%s%s; exec knows command, env, cwd and stdin",
+              name != NULL ? name : "", nearest != NULL ? ", did you mean \"" : "",
+              nearest != NULL ? nearest : "", nearest != NULL ? "\"" : "");
+    free(name);
+    return -1;
+}
+
+static int read_member(const struct json *json, const struct json_value *key,
+                       struct exec_request *request, struct rota_error *error)
+{
+    const struct json_value *value = json_member(key);
+    if (json_is(key, "command"))
+        return read_command(json, value, request, error);
+    if (json_is(key, "env"))
+        return read_environment(json, value, request, error);
+    if (json_is(key, "cwd"))
+        return read_string("cwd", value, &request->directory, error);
+    if (json_is(key, "stdin"))
+        return read_string("stdin", value, &request->input, error);
+    return unknown_key(key, error);
+}
+
+static int read_data(const struct json *json, struct exec_request *request,
+                     struct rota_error *error)
+{
+    if (json->values[0].type != JSON_OBJECT)
+        return error_set(error, ERROR_REFUSED, "the data of an exec job must be an object, not %s",
+                         json_type_name(json->values[0].type));
+    for (const struct json_value *key = json_first(json, &json->values[0]); key != NULL;
+         key = json_next(json, key))
+        if (read_member(json, key, request, error) != 0)
+            return -1;
+    if (request->argv == NULL)
+        return error_set(error, ERROR_REFUSED,
+                         "\"command\" is missing: an array like [\"/bin/echo\",\"hello\"]");
+    if (request->input != NULL)
+        request->input_length = strlen(request->input);
+    return 0;
+}
+
+int exec_request_read(struct exec_request *ret_request, struct slice data, struct rota_error *error)
+{
+    struct json json;
+    struct exec_request request = {0};
+    if (json_parse(&json, data.data != NULL ? data.data : "{}", data.data != NULL ? data.length : 2,
+                   error) != 0)
+        return error_prefix(error, "data");
+    int failed = read_data(&json, &request, error);
+    json_free(&json);
+    if (failed != 0) {
+        exec_request_free(&request);
+        return -1;
+    }
+    *ret_request = request;
+    return 0;
+}
+
+void exec_request_free(struct exec_request *request)
+{
+    for (size_t i = 0; request->argv != NULL && request->argv[i] != NULL; i++)
+        free(request->argv[i]);
+    for (size_t i = 0; i < request->environment_count; i++)
+        free(request->environment[i]);
+    free(request->argv);
+    free(request->environment);
+    free(request->directory);
+    free(request->input);
+    *request = (struct exec_request){0};
+}

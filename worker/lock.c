@@ -1,0 +1,175 @@
+/*
+ * Cluster locks for workers: which of their requests the coordinator knows by which number, and the
+ * end of each with its run or its worker. The locks themselves are none of this folder's business.
+ */
+#include "worker/pool.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+struct lock {
+    struct list in_process;
+    uint64_t number; /* struct worker_lock's `lock` */
+    int64_t ref;     /* the worker's name for it */
+    int64_t id, fence;
+};
+
+static struct lock *find_ref(struct process *process, int64_t ref)
+{
+    LIST_EACH(&process->locks, struct lock, in_process, lock)
+    {
+        if (lock->ref == ref)
+            return lock;
+    }
+    return NULL;
+}
+
+static struct lock *find_of_run(struct process *process, const struct run *run)
+{
+    LIST_EACH(&process->locks, struct lock, in_process, lock)
+    {
+        if (lock->id == run->id && lock->fence == run->fence)
+            return lock;
+    }
+    return NULL;
+}
+
+/* The process whose lock it is, NULL if nobody's any more. */
+static struct process *find_number(struct workers *workers, uint64_t number, struct lock **ret_lock)
+{
+    for (size_t p = 0; p < workers->pool_count; p++) {
+        for (int i = 0; i < workers->pools[p].process_count; i++) {
+            struct process *process = &workers->pools[p].processes[i];
+            LIST_EACH(&process->locks, struct lock, in_process, lock)
+            {
+                if (lock->number == number) {
+                    *ret_lock = lock;
+                    return process;
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+static void lock_drop(struct process *process, struct lock *lock)
+{
+    list_remove(&lock->in_process);
+    process->lock_count--;
+    free(lock);
+}
+
+/* The coordinator is told that it is not wanted any more. */
+static void lock_let_go(struct process *process, struct lock *lock)
+{
+    const struct worker_callbacks *callbacks = &process->workers->callbacks;
+    uint64_t number = lock->number;
+    lock_drop(process, lock);
+    callbacks->unlock(callbacks->arg, number);
+}
+
+static const char *refusal(struct process *process, const struct protocol_message *message)
+{
+    const struct worker_callbacks *callbacks = &process->workers->callbacks;
+    if (callbacks->lock == NULL || callbacks->unlock == NULL)
+        return "this node has no locks for workers";
+    if (process->lock_count >= LOCKS_MAX)
+        return "too many locks of one worker";
+    if (find_ref(process, message->ref) != NULL)
+        return "this ref is in use";
+    if (!message->has_run)
+        return NULL;
+    const struct run *run = run_find(&process->workers->runs, message->id, message->fence);
+    bool here = run != NULL && run->process == process && run->state != RUN_QUEUED;
+    return here ? NULL : "no such run in this worker";
+}
+
+void lock_wanted(struct process *process, const struct protocol_message *message)
+{
+    const struct worker_callbacks *callbacks = &process->workers->callbacks;
+    const char *refused = refusal(process, message);
+    if (refused != NULL && channel_pending(&process->channel) > PENDING_MAX) {
+        process_fault(process, "worker asks for locks and does not read the answers");
+        return;
+    }
+    if (refused != NULL) {
+        protocol_write_lock_failed(&process->channel.out, message->ref, refused);
+        process_dirty(process);
+        return;
+    }
+    struct lock *lock = mem_alloc(sizeof *lock);
+    *lock = (struct lock){.number = ++process->workers->last_lock, .ref = message->ref};
+    if (message->has_run) {
+        lock->id = message->id;
+        lock->fence = message->fence;
+    }
+    list_init(&lock->in_process);
+    list_append(&process->locks, &lock->in_process);
+    process->lock_count++;
+    struct worker_lock wanted = {.lock = lock->number,
+                                 .name = message->name,
+                                 .wait_us = message->duration_us,
+                                 .shared = message->shared,
+                                 .id = lock->id,
+                                 .fence = lock->fence};
+    callbacks->lock(callbacks->arg, &wanted);
+}
+
+void lock_released(struct process *process, int64_t ref)
+{
+    struct lock *lock = find_ref(process, ref);
+    if (lock != NULL)
+        lock_let_go(process, lock);
+}
+
+void lock_run_over(struct process *process, const struct run *run)
+{
+    struct lock *lock;
+    while ((lock = find_of_run(process, run)) != NULL)
+        lock_let_go(process, lock);
+}
+
+void lock_forget(struct process *process)
+{
+    while (!list_empty(&process->locks))
+        lock_drop(process, LIST_ITEM(process->locks.next, struct lock, in_process));
+}
+
+void lock_process_over(struct process *process)
+{
+    while (!list_empty(&process->locks))
+        lock_let_go(process, LIST_ITEM(process->locks.next, struct lock, in_process));
+}
+
+void workers_locked(struct workers *workers, uint64_t number, int64_t fence)
+{
+    struct lock *lock;
+    struct process *process = find_number(workers, number, &lock);
+    if (process == NULL)
+        return;
+    protocol_write_locked(&process->channel.out, lock->ref, fence);
+    process_dirty(process);
+}
+
+void workers_lock_failed(struct workers *workers, uint64_t number, const char *message)
+{
+    struct lock *lock;
+    struct process *process = find_number(workers, number, &lock);
+    if (process == NULL)
+        return;
+    protocol_write_lock_failed(&process->channel.out, lock->ref, message);
+    process_dirty(process);
+    lock_drop(process, lock);
+}
+
+void workers_lock_lost(struct workers *workers, uint64_t number)
+{
+    struct lock *lock;
+    struct process *process = find_number(workers, number, &lock);
+    if (process == NULL)
+        return;
+    protocol_write_lock_lost(&process->channel.out, lock->ref);
+    process_dirty(process);
+    lock_drop(process, lock);
+}

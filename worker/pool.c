@@ -1,0 +1,217 @@
+/* A pool: its command, the names of what its workers serve, and who of them takes a run. */
+#include "worker/pool.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- command --- */
+
+static char **copy_command(char *const *command)
+{
+    size_t count = 0;
+    while (command[count] != NULL)
+        count++;
+    char **copy = mem_array(count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        copy[i] = mem_string(command[i]);
+    return copy;
+}
+
+/*
+ * The built-in worker ends what it was told to cancel after four fifths of the grace, so that it is
+ * never ended itself for a run that would have ended in time.
+ */
+static char **builtin_command(const struct worker_config *config, const char *pool, int slots)
+{
+    size_t patterns = 0, at = 0;
+    while (config->exec_allow != NULL && config->exec_allow[patterns] != NULL)
+        patterns++;
+    int64_t grace_us = config->kill_grace_us * 4 / 5;
+    char **command = mem_array(patterns * 2 + 11, sizeof *command);
+    command[at++] = mem_string(config->self);
+    command[at++] = mem_string("worker");
+    command[at++] = mem_string("--name");
+    command[at++] = mem_string(pool);
+    command[at++] = mem_string("--node");
+    command[at++] = mem_string(config->node);
+    command[at++] = mem_string("--slots");
+    command[at++] = mem_format("%d", slots);
+    command[at++] = mem_string("--grace-ms");
+    command[at++] = mem_format("%lld", (long long)(grace_us / US_PER_MS));
+    for (size_t i = 0; i < patterns; i++) {
+        command[at++] = mem_string("--allow");
+        command[at++] = mem_string(config->exec_allow[i]);
+    }
+    return command;
+}
+
+/* --- life --- */
+
+static void process_init(struct process *process, struct pool *pool)
+{
+    *process = (struct process){.workers = pool->workers, .pool = pool, .channel = {.fd = -1}};
+    list_init(&process->queued);
+    list_init(&process->handed);
+    list_init(&process->dirty);
+    list_init(&process->locks);
+    process->timer = event_new(pool->workers->base, -1, 0, process_on_timer, process);
+}
+
+void pool_init(struct pool *pool, struct workers *workers, const struct worker_config *config,
+               const struct worker_pool_config *pool_config)
+{
+    int count = pool_config->processes > 0 ? pool_config->processes : 1;
+    int slots = pool_config->slots > 0 ? pool_config->slots : 1;
+    *pool = (struct pool){.workers = workers,
+                          .name = mem_string(pool_config->name),
+                          .processes = mem_array((size_t)count, sizeof *pool->processes),
+                          .process_count = count};
+    pool->live = mem_array(1, sizeof *pool->live);
+    if (pool_config->command != NULL)
+        pool->command = copy_command(pool_config->command);
+    else
+        pool->command = builtin_command(config, pool_config->name, slots);
+    for (int i = 0; i < count; i++)
+        process_init(&pool->processes[i], pool);
+}
+
+void pool_close(struct pool *pool)
+{
+    for (int i = 0; i < pool->process_count; i++) {
+        struct process *process = &pool->processes[i];
+        channel_close(&process->channel);
+        event_free(process->timer);
+        free(process->reason);
+    }
+    for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
+        free(pool->command[i]);
+    for (size_t i = 0; i < pool->handler_count; i++)
+        free(pool->handlers[i]);
+    free(pool->command);
+    free(pool->handlers);
+    free(pool->live);
+    free(pool->processes);
+    free(pool->name);
+}
+
+/* --- handlers --- */
+
+int pool_handler(struct pool *pool, const char *name, bool add)
+{
+    if (pool->last_handler < pool->handler_count &&
+        strcmp(pool->handlers[pool->last_handler], name) == 0)
+        return (int)pool->last_handler;
+    for (size_t i = 0; i < pool->handler_count; i++) {
+        if (strcmp(pool->handlers[i], name) == 0) {
+            pool->last_handler = i;
+            return (int)i;
+        }
+    }
+    if (!add)
+        return -1;
+    if (pool->handler_count == PROTOCOL_HANDLERS_MAX) {
+        log_warn(pool->workers->log, "too many handlers in one pool: this one is not served",
+                 LOG_TEXT("pool", pool->name), LOG_TEXT("handler", name));
+        return -1;
+    }
+    size_t index = pool->handler_count++;
+    pool->handlers = mem_resize(pool->handlers, pool->handler_count, sizeof *pool->handlers);
+    pool->live = mem_resize(pool->live, pool->handler_count + 1, sizeof *pool->live);
+    pool->handlers[index] = mem_string(name);
+    return (int)index;
+}
+
+static bool process_has(const struct process *process, int handler)
+{
+    return (process->handlers[handler / 64] >> (handler % 64) & 1) != 0;
+}
+
+/* --- choice --- */
+
+static bool process_takes(const struct process *process)
+{
+    return process->state == PROCESS_READY && !process->lone && !process->channel.broken &&
+           channel_pending(&process->channel) < PENDING_MAX;
+}
+
+static bool process_reserved(const struct process *process)
+{
+    return process->reserved_us != 0 && clock_monotonic_us() < process->reserved_us;
+}
+
+int64_t process_free_slots(const struct process *process)
+{
+    if (!process_takes(process) || process_reserved(process) || process->busy >= process->slots)
+        return 0;
+    return process->slots - process->busy;
+}
+
+/*
+ * A run that must be alone needs an empty worker. Where there is none, the one with the fewest runs
+ * gets no more for a while, so that others cannot keep it out for ever.
+ */
+static struct process *pool_pick_empty(struct pool *pool, int handler)
+{
+    struct process *least = NULL;
+    for (int i = 0; i < pool->process_count; i++) {
+        struct process *process = &pool->processes[i];
+        if (!process_takes(process) || !process_has(process, handler))
+            continue;
+        if (least == NULL || process->busy < least->busy)
+            least = process;
+    }
+    if (least == NULL || least->busy == 0)
+        return least;
+    for (int i = 0; i < pool->process_count; i++)
+        if (process_reserved(&pool->processes[i]))
+            return NULL; /* one is enough */
+    least->reserved_us = clock_monotonic_us() + RESERVE_US;
+    return NULL;
+}
+
+struct process *pool_pick(struct pool *pool, const struct worker_run *run)
+{
+    int handler = pool_handler(pool, run->handler, false);
+    if (handler < 0)
+        return NULL;
+    if (run->alone)
+        return pool_pick_empty(pool, handler);
+    struct process *best = NULL;
+    int64_t best_free = 0;
+    for (int i = 0; i < pool->process_count; i++) {
+        struct process *process = &pool->processes[i];
+        int64_t free_slots = process_has(process, handler) ? process_free_slots(process) : 0;
+        if (free_slots > best_free) {
+            best = process;
+            best_free = free_slots;
+        }
+    }
+    return best;
+}
+
+void pool_view(struct pool *pool, struct worker_pool_view *view)
+{
+    uint64_t live[HANDLER_WORDS] = {0};
+    int64_t slots = 0, free_slots = 0;
+    for (int i = 0; i < pool->process_count; i++) {
+        const struct process *process = &pool->processes[i];
+        if (process->state != PROCESS_READY)
+            continue;
+        for (int word = 0; word < HANDLER_WORDS; word++)
+            live[word] |= process->handlers[word];
+        slots += process->slots;
+        free_slots += process_free_slots(process);
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < pool->handler_count; i++)
+        if ((live[i / 64] >> (i % 64) & 1) != 0)
+            pool->live[count++] = pool->handlers[i];
+    pool->live[count] = NULL;
+    *view = (struct worker_pool_view){.name = pool->name,
+                                      .handlers = pool->live,
+                                      .slots = (int)slots,
+                                      .free_slots = pool->workers->draining ? 0 : (int)free_slots};
+}
