@@ -1,9 +1,10 @@
 /*
- * `rota apply`: registers the jobs and triggers of manifests, all in one transaction, and prints what
- * that changes. Everything that is wrong with the manifests is told at once, before the database is
- * even asked.
+ * `rota apply`: registers the jobs and triggers of manifests, all in one transaction, and prints
+ * what that changes. Everything that is wrong with the manifests is told at once, before the
+ * database is even asked.
  */
 #include "base/clock.h"
+#include "base/instant.h"
 #include "base/memory.h"
 #include "cmd/cmd.h"
 #include "cmd/settings.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 static const char help_text[] =
-    "Usage: rota apply -f FILE [-f FILE]… [--prune] [--dry-run] [--json]\n"
+    "Usage: rota apply -f FILE [-f FILE]… [--prune] [--dry-run] [--wait D] [--json]\n"
     "\n"
     "Registers the jobs and triggers of manifests, declaratively and in one transaction: what is\n"
     "new is created, what differs is changed, what is as before keeps its next firing.\n"
@@ -25,6 +26,7 @@ static const char help_text[] =
     "  -f, --file FILE  manifest; a directory stands for its *.json files, - for standard input\n"
     "  --prune          also remove jobs of the same source that are declared no more\n"
     "  --dry-run        only show what would change\n"
+    "  --wait DURATION  how long to wait for another apply to end (default: 30s)\n"
     "  --json           one JSON document instead of lines\n"
     "\n"
     "+ created, ~ changed, - removed, = how much is as it was.\n"
@@ -33,33 +35,58 @@ static const char help_text[] =
 struct options {
     const char **paths; /* points into argv */
     size_t path_count;
+    int64_t wait_us; /* 0: the default */
     bool prune;
     bool dry_run;
     bool json;
 };
 
+/* An option with a value. 1: taken, 0: another one, -1: with error. */
+static int take_option(int argc, char **argv, int *i, struct options *options,
+                       struct rota_error *error)
+{
+    const char *value;
+    int taken = cmd_option(argc, argv, i, "-f", &value, error);
+    if (taken == 0)
+        taken = cmd_option(argc, argv, i, "--file", &value, error);
+    if (taken > 0)
+        options->paths[options->path_count++] = value;
+    if (taken != 0)
+        return taken;
+    taken = cmd_option(argc, argv, i, "--wait", &value, error);
+    if (taken > 0 && (duration_parse(value, &options->wait_us) != 0 || options->wait_us == 0))
+        return error_set(error, ERROR_USAGE, "--wait \"%s\" is no duration: write 500ms, 30s, 5m",
+                         value);
+    return taken;
+}
+
+static bool take_switch(const char *argument, struct options *options)
+{
+    if (strcmp(argument, "--prune") == 0)
+        options->prune = true;
+    else if (strcmp(argument, "--dry-run") == 0)
+        options->dry_run = true;
+    else if (strcmp(argument, "--json") == 0)
+        options->json = true;
+    else
+        return false;
+    return true;
+}
+
 /* 0, or the exit code. */
 static int read_arguments(int argc, char **argv, struct options *options, struct settings *settings)
 {
-    static const char *const own[] = {"-f", "--file", "--prune", "--dry-run", "--json", NULL};
+    static const char *const own[] = {"-f",     "--file", "--prune", "--dry-run",
+                                      "--wait", "--json", NULL};
     struct rota_error error;
     options->paths = mem_array((size_t)argc, sizeof *options->paths);
     for (int i = 1; i < argc; i++) {
-        const char *path;
-        int taken = cmd_option(argc, argv, &i, "-f", &path, &error);
+        int taken = take_option(argc, argv, &i, options, &error);
         if (taken == 0)
-            taken = cmd_option(argc, argv, &i, "--file", &path, &error);
-        if (taken > 0) {
-            options->paths[options->path_count++] = path;
-            continue;
-        }
-        if (taken == 0 && strcmp(argv[i], "--prune") == 0)
-            options->prune = true;
-        else if (taken == 0 && strcmp(argv[i], "--dry-run") == 0)
-            options->dry_run = true;
-        else if (taken == 0 && strcmp(argv[i], "--json") == 0)
-            options->json = true;
-        else if (taken == 0 && (taken = settings_take_flag(settings, argc, argv, &i, &error)) == 0)
+            taken = take_switch(argv[i], options);
+        if (taken == 0)
+            taken = settings_take_flag(settings, argc, argv, &i, &error);
+        if (taken == 0)
             return cmd_unknown("apply", argv[i], own, SCOPE_CLIENT);
         if (taken < 0)
             return cmd_fail("apply", &error);
@@ -85,7 +112,8 @@ static int tell_problems(const struct manifest_set *set)
     return ERROR_REFUSED;
 }
 
-/* --- progress ----------------------------------------------------------------------------------- */
+/* --- progress -----------------------------------------------------------------------------------
+ */
 
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
@@ -117,7 +145,8 @@ static void end_progress(struct event *ticks, int64_t since_us)
         fputs("\r\033[K", stderr);
 }
 
-/* --- the database ------------------------------------------------------------------------------- */
+/* --- the database -------------------------------------------------------------------------------
+ */
 
 static int check_schema(struct store *store, const char *schema, struct rota_error *error)
 {
@@ -146,7 +175,10 @@ static int apply(const struct options *options, const struct settings *settings,
                                   .schema = schema,
                                   .role_name = "client",
                                   .application_name = "rota apply"};
-    struct apply_options how = {.base = base, .prune = options->prune, .dry_run = options->dry_run};
+    struct apply_options how = {.base = base,
+                                .wait_us = options->wait_us,
+                                .prune = options->prune,
+                                .dry_run = options->dry_run};
     struct store *store = store_new(&config);
     int failed = store_wait_ready(store, NULL, error);
     if (failed == 0)

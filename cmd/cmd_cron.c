@@ -24,7 +24,7 @@
 
 static const char help_text[] =
     "Usage: rota cron EXPR [--tz ZONE] [--after TIME] [--count N] [--name NAME] [--json]\n"
-    "       rota cron --stdin\n"
+    "       rota cron --stdin [--name NAME]\n"
     "\n"
     "Explains a cron expression in words and lists its next occurrences.\n"
     "EXPR, in quotes: Quartz's 6 or 7 fields (second minute hour day month weekday [year]), the 5 "
@@ -90,10 +90,11 @@ static int parse_after(const char *text, int64_t *ret_after_s, struct rota_error
 static void local_text(const struct zone *zone, int64_t instant_s, char text[TIME_TEXT_SIZE])
 {
     char utc[TIME_TEXT_SIZE];
-    int offset_s = zone_offset(zone, instant_s), size_s = abs(offset_s);
+    /* RFC 3339 knows no seconds in an offset, which a few zones had: the clock is shown as if it
+     * were set to the minute, so that the text is still the right instant. */
+    int offset_s = zone_offset(zone, instant_s) / 60 * 60, size_s = abs(offset_s);
     instant_format((instant_s + offset_s) * US_PER_SECOND, utc);
     utc[19] = '\0'; /* without fraction and Z */
-    /* RFC 3339 knows no seconds in an offset; the few zones that had some drop them here. */
     snprintf(text, TIME_TEXT_SIZE, "%.19s%c%02d:%02d", utc, offset_s < 0 ? '-' : '+', size_s / 3600,
              size_s / 60 % 60);
 }
@@ -199,8 +200,8 @@ static int split_line(char *line, char *columns[4], struct rota_error *error)
     return 0;
 }
 
-static int parse_line(char *line, struct zone_cache *zones, struct question *question,
-                      struct rota_error *error)
+static int parse_line(char *line, struct zone_cache *zones, const char *name,
+                      struct question *question, struct rota_error *error)
 {
     char *columns[4] = {NULL};
     if (split_line(line, columns, error) != 0)
@@ -210,7 +211,7 @@ static int parse_line(char *line, struct zone_cache *zones, struct question *que
                          columns[2]);
     if (parse_count(columns[3], strlen(columns[3]), &question->count, error) != 0)
         return -1;
-    return ask(question, zones, columns[0], columns[1], NULL, error);
+    return ask(question, zones, columns[0], columns[1], name, error);
 }
 
 static void append_error(const struct rota_error *error, struct buffer *out)
@@ -235,7 +236,8 @@ static void append_epochs(const struct question *question, struct buffer *out)
     }
 }
 
-static void answer_line(char *line, size_t length, struct zone_cache *zones, struct buffer *out)
+static void answer_line(char *line, size_t length, struct zone_cache *zones, const char *name,
+                        struct buffer *out)
 {
     struct rota_error error = {0};
     struct question question = {0};
@@ -245,7 +247,7 @@ static void answer_line(char *line, size_t length, struct zone_cache *zones, str
     if (strlen(line) != length) {
         error_set(&error, ERROR_REFUSED, "line: it holds a NUL byte");
         append_error(&error, out);
-    } else if (parse_line(line, zones, &question, &error) != 0) {
+    } else if (parse_line(line, zones, name, &question, &error) != 0) {
         append_error(&error, out);
     } else {
         append_epochs(&question, out);
@@ -259,7 +261,8 @@ struct answers {
     struct buffer in;
     struct buffer out;
     struct zone_cache *zones;
-    bool skipping; /* the rest of a line that was too long, and is answered */
+    const char *name; /* what H is spread by */
+    bool skipping;    /* the rest of a line that was too long, and is answered */
 };
 
 static int write_answers(struct answers *answers, struct rota_error *error)
@@ -285,7 +288,7 @@ static void take_line(struct answers *answers, char *line, size_t length, bool e
         buffer_format(&answers->out, "error: line: longer than %d bytes\n", LINE_MAX_BYTES);
         answers->skipping = !ends;
     } else {
-        answer_line(line, length, answers->zones, &answers->out);
+        answer_line(line, length, answers->zones, answers->name, &answers->out);
     }
 }
 
@@ -329,10 +332,10 @@ static int answer_input(struct answers *answers, struct rota_error *error)
     }
 }
 
-static int answer_stdin(void)
+static int answer_stdin(const char *name)
 {
     struct rota_error error = {0};
-    struct answers answers = {.zones = zone_cache_new()};
+    struct answers answers = {.zones = zone_cache_new(), .name = name};
     int code = answer_input(&answers, &error) != 0 ? cmd_fail("cron", &error) : ERROR_NONE;
     buffer_free(&answers.in);
     buffer_free(&answers.out);
@@ -397,9 +400,10 @@ int cmd_cron(int argc, char **argv)
     }
     if (options.from_stdin) {
         bool more = options.expression != NULL || options.zone != NULL || options.after != NULL ||
-                    options.count != NULL || options.name != NULL || options.json;
-        return more ? cmd_usage("cron", "--stdin stands alone: each line has its own columns")
-                    : answer_stdin();
+                    options.count != NULL || options.json;
+        return more ? cmd_usage("cron",
+                                "--stdin takes no option but --name: each line has its own columns")
+                    : answer_stdin(options.name);
     }
     if (options.expression == NULL)
         return cmd_usage("cron", "the expression is missing, such as \"0 30 2 * * ?\"");

@@ -217,6 +217,7 @@ static void on_claimed(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
+    wake_claimed(node, count);
     if (count < a->room)
         wake_pending_unknown(node); /* that was all of it: when is the next one due? */
     if (count == 0) {
@@ -364,6 +365,7 @@ static void on_locked(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
+    wake_claimed(node, count);
     if (count < a->room)
         wake_trigger_unknown(node);
     if (count > 0) {

@@ -2,6 +2,7 @@
 #include "coord/apply.h"
 
 #include "base/clock.h"
+#include "base/instant.h"
 #include "base/memory.h"
 #include "coord/apply_plan.h"
 #include "store/store.h"
@@ -16,7 +17,8 @@
 #define SQLSTATE_LOCK     "55P03"
 #define SQLSTATE_ROLLBACK "40" /* class */
 
-/* --- waiting for another apply ------------------------------------------------------------------ */
+/* --- waiting for another apply ------------------------------------------------------------------
+ */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -65,16 +67,19 @@ static int lock(struct store *store, const struct apply_options *options, int64_
             return 0;
         if (options->stop != NULL && *options->stop)
             return error_set(error, ERROR_REFUSED, "stopped while another apply was running");
-        if (clock_monotonic_us() >= until_us)
+        if (clock_monotonic_us() >= until_us) {
+            char text[TIME_TEXT_SIZE];
             return error_set(error, ERROR_TIMEOUT,
-                             "another apply has been running for %lld s; nothing was changed, try "
-                             "again when it is over",
-                             (long long)(wait_us / US_PER_SECOND));
+                             "another apply did not end within %s; nothing was changed, try again "
+                             "when it is over",
+                             duration_format(wait_us, text));
+        }
         turn_loop(options->base, LOCK_RETRY_US);
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 static int read_jobs(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
@@ -118,7 +123,8 @@ static int read_triggers(struct apply_plan *plan, struct store *store, struct ro
     return failed;
 }
 
-/* Everything that changes or goes: a claim that has it now ends first, a later one sees the change. */
+/* Everything that changes or goes: a claim that has it now ends first, a later one sees the change.
+ */
 static int lock_due(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
     PGresult *rows;
@@ -147,7 +153,8 @@ static int lock_due(struct apply_plan *plan, struct store *store, struct rota_er
     return failed;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------- */
+/* --- the whole ----------------------------------------------------------------------------------
+ */
 
 static int refused(const struct manifest_set *set, struct rota_error *error)
 {
@@ -182,7 +189,8 @@ static int apply_once(struct store *store, struct manifest_set *set,
     plan_begin(&plan, set, options);
     plan.clock_us = clock_us;
     int failed = prepare(&plan, store, error);
-    bool ended = failed != 0 && error->sqlstate[0] != '\0'; /* by the store, as a statement failed */
+    bool ended =
+        failed != 0 && error->sqlstate[0] != '\0'; /* by the store, as a statement failed */
     if (failed == 0 && plan.anything && !options->dry_run)
         failed = plan_write(&plan, store, &cancelled, error);
     else if (!ended)
@@ -195,7 +203,8 @@ static int apply_once(struct store *store, struct manifest_set *set,
     return failed;
 }
 
-/* A removed job's waiting runs go to the history; with no node alive it may lack today's partition. */
+/* A removed job's waiting runs go to the history; with no node alive it may lack today's partition.
+ */
 static void ensure_history(struct store *store)
 {
     struct rota_error ignored; /* a reader in the way: the partition is there, then */

@@ -37,8 +37,8 @@ struct apply_change {
     char *job; /* of a trigger */
     char *source;
     struct manifest_differences differences; /* of a removed one: none */
-    bool scheduled;     /* a trigger whose next firing was computed anew */
-    int64_t next_at_us; /* that firing; MANIFEST_UNSET: it has none any more */
+    bool scheduled;                          /* a trigger whose next firing was computed anew */
+    int64_t next_at_us;                      /* that firing; MANIFEST_UNSET: it has none any more */
 };
 
 /* Jobs in the order of the manifests, each followed by its triggers; then what is removed. */
@@ -53,8 +53,8 @@ struct apply_diff {
 /*
  * 0, or -1 with nothing changed. The set must have passed manifest_check(). Names that belong to
  * another source become problems of the set (ERROR_REFUSED); ERROR_TIMEOUT: another apply held the
- * lock all the time; ERROR_DATABASE: lost on the way, and if that was at the very end, perhaps done:
- * applying again is always right.
+ * lock all the time; ERROR_DATABASE: lost on the way, and if that was at the very end, perhaps
+ * done: applying again is always right.
  */
 int apply_manifests(struct store *store, struct manifest_set *set,
                     const struct apply_options *options, struct apply_diff *ret_diff,

@@ -8,17 +8,18 @@
 #include <string.h>
 
 /* Keys of a trigger's definition that say when it fires; the others leave its next firing alone. */
-static const char *const schedule_keys[] = {"cron",     "every",    "repeat", "at", "timezone",
-                                            "start_at", "end_at",   "dst",    NULL};
+static const char *const schedule_keys[] = {"cron",     "every",  "repeat", "at", "timezone",
+                                            "start_at", "end_at", "dst",    NULL};
 
 /* Those that begin the schedule anew, at the time of registration where there is no start_at: the
  * phase of `every` survives a new end or number of repeats. */
 static const char *const anchor_keys[] = {"cron", "every", "at", "start_at", NULL};
-static const char *const cron_anchor_keys[] = {"cron",     "every",    "at",
-                                               "start_at", "timezone", "dst", NULL};
+static const char *const cron_anchor_keys[] = {"cron",     "every", "at", "start_at",
+                                               "timezone", "dst",   NULL};
 static const char *const route_keys[] = {"handler", "priority", NULL};
 
-/* --- what is declared --------------------------------------------------------------------------- */
+/* --- what is declared ---------------------------------------------------------------------------
+ */
 
 void plan_begin(struct apply_plan *plan, struct manifest_set *set,
                 const struct apply_options *options)
@@ -37,8 +38,8 @@ void plan_begin(struct apply_plan *plan, struct manifest_set *set,
         for (size_t j = 0; j < manifest->job_count; j++) {
             const struct manifest_job *job = &manifest->jobs[j];
             struct plan_job *planned = &plan->jobs[plan->job_count++];
-            *planned = (struct plan_job){.manifest = manifest, .job = job,
-                                         .first_trigger = plan->trigger_count};
+            *planned = (struct plan_job){
+                .manifest = manifest, .job = job, .first_trigger = plan->trigger_count};
             for (size_t k = 0; k < job->trigger_count; k++)
                 plan->triggers[plan->trigger_count++] =
                     (struct plan_trigger){.job = planned, .trigger = &job->triggers[k]};
@@ -61,7 +62,8 @@ void plan_free(struct apply_plan *plan)
     *plan = (struct apply_plan){0};
 }
 
-/* --- what there is ------------------------------------------------------------------------------ */
+/* --- what there is ------------------------------------------------------------------------------
+ */
 
 static int compare_job_names(const void *a, const void *b)
 {
@@ -102,8 +104,7 @@ void plan_take_jobs(struct apply_plan *plan, PGresult *rows)
             .definition = row_text(rows, i, 5),
         };
     if (plan->found_job_count > 0)
-        qsort(plan->found_jobs, plan->found_job_count, sizeof *plan->found_jobs,
-              compare_job_names);
+        qsort(plan->found_jobs, plan->found_job_count, sizeof *plan->found_jobs, compare_job_names);
 }
 
 static int64_t time_or_unset(const PGresult *rows, int row, int column)
@@ -135,7 +136,8 @@ void plan_take_triggers(struct apply_plan *plan, PGresult *rows)
               compare_trigger_names);
 }
 
-/* --- the difference ----------------------------------------------------------------------------- */
+/* --- the difference -----------------------------------------------------------------------------
+ */
 
 static void compare_job(struct apply_plan *plan, struct plan_job *job)
 {
@@ -188,8 +190,7 @@ static void compare_trigger(struct apply_plan *plan, struct plan_trigger *trigge
     trigger->was = was;
     if (was != NULL)
         was->declared = true;
-    trigger->changed =
-        was == NULL || strcmp(was->definition, trigger->trigger->definition) != 0;
+    trigger->changed = was == NULL || strcmp(was->definition, trigger->trigger->definition) != 0;
     trigger->reread = !trigger->changed && trigger->job->changed;
     if (trigger->changed)
         manifest_compare(&trigger->differences, was != NULL ? was->definition : "{}",
@@ -215,7 +216,8 @@ int plan_compare(struct apply_plan *plan)
     return 0;
 }
 
-/* --- next firings ------------------------------------------------------------------------------- */
+/* --- next firings -------------------------------------------------------------------------------
+ */
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -301,7 +303,8 @@ static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *
     return 0;
 }
 
-/* An occurrence of the old schedule that is due was promised: it fires, the new schedule follows. */
+/* An occurrence of the old schedule that is due was promised: it fires, the new schedule follows.
+ */
 static bool still_due(const struct apply_plan *plan, const struct found_trigger *was)
 {
     return was != NULL && (was->state == 'W' || was->state == 'B') &&
@@ -346,7 +349,8 @@ int plan_priority(const struct plan_trigger *trigger)
     return (int)(own != MANIFEST_UNSET ? own : trigger->job->job->priority);
 }
 
-/* --- telling ------------------------------------------------------------------------------------ */
+/* --- telling ------------------------------------------------------------------------------------
+ */
 
 /* There is room: plan_diff() has seen to it. The differences go over. */
 static struct apply_change *add_change(struct apply_diff *diff, enum apply_action action,
@@ -372,8 +376,8 @@ static void diff_trigger(struct apply_diff *diff, struct plan_trigger *planned)
         return;
     }
     struct apply_change *change =
-        add_change(diff, planned->was == NULL ? APPLY_CREATE : APPLY_CHANGE,
-                   planned->trigger->name, planned->job->manifest->source, &planned->differences);
+        add_change(diff, planned->was == NULL ? APPLY_CREATE : APPLY_CHANGE, planned->trigger->name,
+                   planned->job->manifest->source, &planned->differences);
     change->trigger = true;
     change->job = mem_string(planned->job->job->name);
     change->scheduled = planned->reschedule;
@@ -403,8 +407,8 @@ static void diff_removed(struct apply_plan *plan, struct apply_diff *diff)
 void plan_diff(struct apply_plan *plan, struct apply_diff *ret_diff)
 {
     struct apply_diff diff = {0};
-    size_t most = plan->job_count + plan->trigger_count + plan->found_job_count +
-                  plan->found_trigger_count;
+    size_t most =
+        plan->job_count + plan->trigger_count + plan->found_job_count + plan->found_trigger_count;
     diff.changes = mem_array(most, sizeof *diff.changes);
     for (size_t i = 0; i < plan->job_count; i++) {
         struct plan_job *job = &plan->jobs[i];

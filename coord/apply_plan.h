@@ -22,7 +22,8 @@ struct found_trigger {
     const char *name, *job, *source, *definition;
     int64_t priority; /* MANIFEST_UNSET: the job's */
     int64_t start_at_us;
-    int64_t next_at_us, previous_at_us; /* MANIFEST_UNSET: none; previous is known once it is locked */
+    int64_t next_at_us,
+        previous_at_us; /* MANIFEST_UNSET: none; previous is known once it is locked */
     char state;
     bool declared; /* or it goes */
     bool locked;
@@ -43,8 +44,8 @@ struct plan_trigger {
     const struct manifest_trigger *trigger;
     struct found_trigger *was; /* NULL: new */
     bool changed;              /* or new */
-    bool reread;     /* not changed, but its job is */
-    bool reschedule; /* gets a new next_at */
+    bool reread;               /* not changed, but its job is */
+    bool reschedule;           /* gets a new next_at */
     int64_t start_at_us;
     int64_t next_at_us; /* MANIFEST_UNSET: none */
     char state;
@@ -76,7 +77,8 @@ void plan_free(struct apply_plan *plan);
 void plan_take_jobs(struct apply_plan *plan, PGresult *rows);
 void plan_take_triggers(struct apply_plan *plan, PGresult *rows);
 
-/* What is new, changed, gone. -1 with problems of the set where a name belongs to another source. */
+/* What is new, changed, gone. -1 with problems of the set where a name belongs to another source.
+ */
 int plan_compare(struct apply_plan *plan);
 
 /* Where the triggers that are about to change stand, now that they are locked. */

@@ -4,11 +4,13 @@
 
 #include <string.h>
 
-#define SHOWN_MAX 60 /* bytes of a value that are worth a line; longer ones are only said to differ */
+#define SHOWN_MAX                                                                                  \
+    60 /* bytes of a value that are worth a line; longer ones are only said to differ */
 
 static const char *const action_names[] = {
     [APPLY_CREATE] = "create", [APPLY_CHANGE] = "change", [APPLY_REMOVE] = "remove"};
-static const char action_signs[] = {[APPLY_CREATE] = '+', [APPLY_CHANGE] = '~', [APPLY_REMOVE] = '-'};
+static const char action_signs[] = {
+    [APPLY_CREATE] = '+', [APPLY_CHANGE] = '~', [APPLY_REMOVE] = '-'};
 
 static bool fits(const char *value)
 {
@@ -83,7 +85,8 @@ void apply_show_text(const struct apply_diff *diff, struct buffer *text)
                   diff->triggers_unchanged == 1 ? "" : "s");
 }
 
-/* --- JSON --------------------------------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------------------------------
+ */
 
 static void put_member(struct buffer *text, const char *key, const char *value)
 {

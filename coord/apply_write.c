@@ -1,4 +1,5 @@
-/* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h. */
+/* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h.
+ */
 #include "coord/apply_plan.h"
 
 #include "base/memory.h"
@@ -79,7 +80,8 @@ static int run(struct columns *columns, struct store *store, enum statement_id s
     return failed;
 }
 
-/* --- jobs --------------------------------------------------------------------------------------- */
+/* --- jobs ---------------------------------------------------------------------------------------
+ */
 
 #define JOB_COLUMN(type, function, expression)                                                     \
     static type function(const void *row)                                                          \
@@ -149,7 +151,8 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
     return run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
 }
 
-/* --- triggers ----------------------------------------------------------------------------------- */
+/* --- triggers -----------------------------------------------------------------------------------
+ */
 
 #define TRIGGER_COLUMN(type, function, expression)                                                 \
     static type function(const void *row)                                                          \
@@ -244,7 +247,8 @@ static int touch_triggers(struct store *store, const void *const *rows, size_t c
     return run(&columns, store, SQL_MANIFEST_TOUCH_TRIGGERS, error);
 }
 
-/* --- the order of things ------------------------------------------------------------------------ */
+/* --- the order of things ------------------------------------------------------------------------
+ */
 
 static int next_revision(struct store *store, int64_t *ret_revision, struct rota_error *error)
 {

@@ -18,22 +18,26 @@
 #define DURATION_MAX_US   (36500 * DAY_US)
 #define DESCRIPTION_MAX   10000
 #define ATTEMPTS_MAX      1000 /* a run that failed so often needs a person */
-#define IMMEDIATE_RETRIES 5    /* attempts of "retry": "immediate", which has no pause between them */
+#define IMMEDIATE_RETRIES 5 /* attempts of "retry": "immediate", which has no pause between them   \
+                             */
 
 const char *const manifest_kinds[] = {
     [SCHEDULE_CRON] = "cron", [SCHEDULE_EVERY] = "every", [SCHEDULE_AT] = "at", NULL};
 const char *const manifest_backoffs[] = {[MANIFEST_IMMEDIATE] = "immediate",
                                          [MANIFEST_FIXED] = "fixed",
-                                         [MANIFEST_EXPONENTIAL] = "exponential", NULL};
+                                         [MANIFEST_EXPONENTIAL] = "exponential",
+                                         NULL};
 const char *const manifest_misfires[] = {[MISFIRE_FIRE_ONCE] = "fire_once",
                                          [MISFIRE_SKIP] = "skip",
-                                         [MISFIRE_FIRE_ALL] = "fire_all", NULL};
+                                         [MISFIRE_FIRE_ALL] = "fire_all",
+                                         NULL};
 const char *const manifest_gaps[] = {
     [ZONE_GAP_DEFAULT] = "", [ZONE_GAP_AFTER] = "after", [ZONE_GAP_SKIP] = "skip", NULL};
 const char *const manifest_overlaps[] = {[ZONE_OVERLAP_DEFAULT] = "",
                                          [ZONE_OVERLAP_FIRST] = "first",
                                          [ZONE_OVERLAP_SECOND] = "second",
-                                         [ZONE_OVERLAP_BOTH] = "both", NULL};
+                                         [ZONE_OVERLAP_BOTH] = "both",
+                                         NULL};
 
 static const char *const idle_flag[] = {"false", NULL};
 static const char *const idle_list[] = {"[]", NULL};
@@ -127,7 +131,8 @@ static const struct manifest_key dst_keys[] = {
 /* The keys that are schedules; the first ones by enum schedule_kind. */
 static const char *const schedule_keys[] = {"cron", "every", "at", "calendar_interval", "daily"};
 
-/* --- helpers ------------------------------------------------------------------------------------ */
+/* --- helpers ------------------------------------------------------------------------------------
+ */
 
 /* True for an object; tells otherwise. */
 static bool is_object(struct manifest_reader *reader, const struct json_value *value,
@@ -179,7 +184,8 @@ static void want_key(struct manifest_reader *reader, const struct json_value *ob
         manifest_problem(reader, object, "%s has no \"%s\"; %s", what, key, hint);
 }
 
-/* --- triggers ----------------------------------------------------------------------------------- */
+/* --- triggers -----------------------------------------------------------------------------------
+ */
 
 /* The kind is told by which key is there; exactly one has to be. */
 static void read_kind(struct manifest_reader *reader, const struct json_value *object,
@@ -191,10 +197,11 @@ static void read_kind(struct manifest_reader *reader, const struct json_value *o
         if (value == NULL)
             continue;
         if (first != NULL) {
-            manifest_problem(reader, value,
-                             "%s has both \"%s\" and \"%s\"; give one of them, use two triggers for "
-                             "two schedules",
-                             what, first, schedule_keys[i]);
+            manifest_problem(
+                reader, value,
+                "%s has both \"%s\" and \"%s\"; give one of them, use two triggers for "
+                "two schedules",
+                what, first, schedule_keys[i]);
             return;
         }
         first = schedule_keys[i];
@@ -265,8 +272,9 @@ static void check_schedule(struct manifest_reader *reader, const struct json_val
     else
         check_no_cron(reader, object, what, trigger);
     if (repeat != NULL && !given(reader, object, "every"))
-        manifest_problem(reader, repeat, "%s: \"repeat\" goes with \"every\"; \"end_at\" limits any "
-                                         "schedule",
+        manifest_problem(reader, repeat,
+                         "%s: \"repeat\" goes with \"every\"; \"end_at\" limits any "
+                         "schedule",
                          what);
     if (trigger->start_at_us != MANIFEST_UNSET && trigger->end_at_us != MANIFEST_UNSET &&
         trigger->end_at_us < trigger->start_at_us)
@@ -335,7 +343,8 @@ static void read_triggers(struct manifest_reader *reader, const struct json_valu
     }
 }
 
-/* --- jobs --------------------------------------------------------------------------------------- */
+/* --- jobs ---------------------------------------------------------------------------------------
+ */
 
 static void read_retry(struct manifest_reader *reader, const char *job_what,
                        struct job_reading *reading)
@@ -350,10 +359,11 @@ static void read_retry(struct manifest_reader *reader, const char *job_what,
     }
     if (retry->type != JSON_OBJECT) {
         char shown[MANIFEST_WHAT_SIZE];
-        manifest_problem(reader, retry,
-                         "%s: \"retry\" must be an object such as {\"max_attempts\": 3} or the word "
-                         "\"immediate\", not %s",
-                         job_what, manifest_shown(retry, shown));
+        manifest_problem(
+            reader, retry,
+            "%s: \"retry\" must be an object such as {\"max_attempts\": 3} or the word "
+            "\"immediate\", not %s",
+            job_what, manifest_shown(retry, shown));
         return;
     }
     snprintf(what, sizeof what, "%s, retry", job_what);

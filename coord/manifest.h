@@ -1,7 +1,8 @@
 /*
- * Manifests: what a user declares (contract, "Manifest"), read and checked as a whole. Every problem
- * of every text is found in one pass and told with its place; nothing here knows the database.
- * Strings are decoded copies, users' JSON (`data`) stays a slice of the text, byte for byte.
+ * Manifests: what a user declares (contract, "Manifest"), read and checked as a whole. Every
+ * problem of every text is found in one pass and told with its place; nothing here knows the
+ * database. Strings are decoded copies, users' JSON (`data`) stays a slice of the text, byte for
+ * byte.
  */
 #ifndef COORD_MANIFEST_H
 #define COORD_MANIFEST_H
@@ -14,11 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANIFEST_SIZE_MAX     (16u << 20)  /* bytes of one text: far above 100,000 triggers by hand */
-#define MANIFEST_DATA_MAX     (256u << 10) /* bytes of one `data`: each claim carries it to a worker */
-#define MANIFEST_NAME_MAX     254          /* characters; also what the database checks */
-#define MANIFEST_PROBLEMS_MAX 50           /* lines kept; more are only counted */
-#define MANIFEST_UNSET        INT64_MIN    /* a number, duration or instant that was not given */
+#define MANIFEST_SIZE_MAX (16u << 20)   /* bytes of one text: far above 100,000 triggers by hand */
+#define MANIFEST_DATA_MAX (256u << 10)  /* bytes of one `data`: each claim carries it to a worker  \
+                                         */
+#define MANIFEST_NAME_MAX     254       /* characters; also what the database checks */
+#define MANIFEST_PROBLEMS_MAX 50        /* lines kept; more are only counted */
+#define MANIFEST_UNSET        INT64_MIN /* a number, duration or instant that was not given */
 
 /* Defaults (contract; docs/manifest.md says why). */
 #define MANIFEST_PRIORITY         5
@@ -48,10 +50,10 @@ struct manifest_trigger {
     int64_t at_us;
     char *timezone; /* never NULL */
     int64_t start_at_us, end_at_us;
-    int64_t gap, overlap; /* enum zone_gap, enum zone_overlap: as declared */
+    int64_t gap, overlap;                     /* enum zone_gap, enum zone_overlap: as declared */
     int64_t effective_gap, effective_overlap; /* never DEFAULT: what the declaration comes to */
-    int64_t priority; /* MANIFEST_UNSET: the job's */
-    struct slice data; /* absent: nothing to merge */
+    int64_t priority;                         /* MANIFEST_UNSET: the job's */
+    struct slice data;                        /* absent: nothing to merge */
     int64_t misfire;
     int64_t misfire_tolerance_ms;
     int64_t misfire_threshold_ms; /* MANIFEST_UNSET: the node's setting */
@@ -121,13 +123,15 @@ int manifest_check(struct manifest_set *set);
 void manifest_problem_at(struct manifest_set *set, const struct manifest *manifest, size_t offset,
                          const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* --- definitions (coord/manifest_definition.c) -------------------------------------------------- */
+/* --- definitions (coord/manifest_definition.c) --------------------------------------------------
+ */
 
 /* Set `definition`. Only what differs from its default is in it, in one order. */
 void manifest_define_job(struct manifest_job *job);
 void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_name);
 
-/* A key of two definitions that is not the same in both; raw JSON, absent where it has its default. */
+/* A key of two definitions that is not the same in both; raw JSON, absent where it has its default.
+ */
 struct manifest_difference {
     char *key;
     char *before; /* NULL: the default */

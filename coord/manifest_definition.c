@@ -158,13 +158,14 @@ void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_n
     trigger->definition = take_text(&out);
 }
 
-/* --- comparing ---------------------------------------------------------------------------------- */
+/* --- comparing ----------------------------------------------------------------------------------
+ */
 
 static void add_difference(struct manifest_differences *differences, const struct json_value *key,
                            const struct json_value *before, const struct json_value *after)
 {
-    differences->items = mem_resize(differences->items, differences->count + 1,
-                                    sizeof *differences->items);
+    differences->items =
+        mem_resize(differences->items, differences->count + 1, sizeof *differences->items);
     differences->items[differences->count++] = (struct manifest_difference){
         json_text(key),
         before != NULL ? mem_string_n(before->raw.data, before->raw.length) : NULL,

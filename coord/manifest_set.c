@@ -1,6 +1,6 @@
 /*
- * Manifests that are applied together: texts, files and directories of them, and what is unique among
- * them all. See manifest.h.
+ * Manifests that are applied together: texts, files and directories of them, and what is unique
+ * among them all. See manifest.h.
  */
 #include "coord/manifest.h"
 
@@ -104,7 +104,8 @@ void manifest_add(struct manifest_set *set, const char *file, char *text, size_t
     }
 }
 
-/* --- files -------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------------------
+ */
 
 /* Reads to the end, or one byte more than is allowed. 0 or -1 with errno. */
 static int read_all(int fd, struct buffer *ret_text)
@@ -141,7 +142,8 @@ static void add_file(struct manifest_set *set, const char *path)
 static int is_manifest(const struct dirent *entry)
 {
     size_t length = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && length > 5 && strcmp(entry->d_name + length - 5, ".json") == 0;
+    return entry->d_name[0] != '.' && length > 5 &&
+           strcmp(entry->d_name + length - 5, ".json") == 0;
 }
 
 /* By bytes: the same order on every node, whatever its locale. */
@@ -176,7 +178,8 @@ void manifest_add_path(struct manifest_set *set, const char *path)
         add_file(set, path);
 }
 
-/* --- names -------------------------------------------------------------------------------------- */
+/* --- names --------------------------------------------------------------------------------------
+ */
 
 struct declared {
     const char *name;
@@ -213,10 +216,11 @@ static void find_twins(struct manifest_set *set, struct declared *all, size_t co
         int line = 0;
         if (set->problems.count < MANIFEST_PROBLEMS_MAX)
             line_of(first, &line);
-        manifest_problem_at(set, all[i].manifest, all[i].offset,
-                            "%s \"%.80s\" is declared twice, first at %s:%d; names are unique in the "
-                            "fleet: rename one",
-                            noun, all[i].name, first->manifest->file, line);
+        manifest_problem_at(
+            set, all[i].manifest, all[i].offset,
+            "%s \"%.80s\" is declared twice, first at %s:%d; names are unique in the "
+            "fleet: rename one",
+            noun, all[i].name, first->manifest->file, line);
     }
 }
 
@@ -237,8 +241,8 @@ static void check_names(struct manifest_set *set, bool triggers)
                     capacity = capacity > 0 ? capacity * 2 : 64;
                     all = mem_resize(all, capacity, sizeof *all);
                 }
-                all[count] = (struct declared){
-                    name, manifest, triggers ? trigger->offset : job->offset, count};
+                all[count] = (struct declared){name, manifest,
+                                               triggers ? trigger->offset : job->offset, count};
                 count++;
             }
         }

@@ -15,11 +15,13 @@
 #define LINE_SIZE   1000 /* of one problem */
 #define SHOWN_BYTES 80   /* of a value quoted in a problem */
 
-/* --- problems ----------------------------------------------------------------------------------- */
+/* --- problems -----------------------------------------------------------------------------------
+ */
 
-__attribute__((format(printf, 4, 0))) static void
-add_problem(struct manifest_set *set, const struct manifest *manifest, size_t offset,
-            const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static void add_problem(struct manifest_set *set,
+                                                              const struct manifest *manifest,
+                                                              size_t offset, const char *format,
+                                                              va_list args)
 {
     struct manifest_problems *problems = &set->problems;
     if (problems->count++ >= MANIFEST_PROBLEMS_MAX)
@@ -66,7 +68,8 @@ const char *manifest_shown(const struct json_value *value, char shown[MANIFEST_W
     return shown;
 }
 
-/* --- what would be right ------------------------------------------------------------------------ */
+/* --- what would be right ------------------------------------------------------------------------
+ */
 
 static void list_choices(struct buffer *out, const struct manifest_key *key)
 {
@@ -99,7 +102,8 @@ static void describe(struct buffer *out, const struct manifest_key *key)
         return;
     case KEY_DURATION:
     case KEY_DURATION_MS:
-        buffer_format(out, "a duration from %s to %s such as \"250ms\", \"90s\", \"5m\" or \"PT1H\"",
+        buffer_format(out,
+                      "a duration from %s to %s such as \"250ms\", \"90s\", \"5m\" or \"PT1H\"",
                       duration_format(key->low, low), duration_format(key->high, high));
         return;
     case KEY_INSTANT:
@@ -141,7 +145,8 @@ static void refuse(struct manifest_reader *reader, const struct json_value *valu
     buffer_free(&right);
 }
 
-/* --- values ------------------------------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------------------------------
+ */
 
 /* Characters of valid UTF-8; -1 when there is a control character that may not be. */
 static int64_t count_characters(const char *text, bool one_line)
@@ -306,7 +311,8 @@ static void read_member(struct manifest_reader *reader, const struct json_value 
         refuse(reader, value, what, key);
 }
 
-/* --- keys --------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------
+ */
 
 static void refuse_key(struct manifest_reader *reader, const struct json_value *at,
                        const char *what, const struct manifest_key *keys, size_t key_count)

@@ -47,28 +47,41 @@ static void register_params(struct node *node, struct store_params *params)
     params_int32(params, node->lock_class);
 }
 
-static void registered(struct node *node, int32_t incarnation, bool locked, int64_t sent_boot_us)
+/* What time it is for the database: it said so between sending and now. */
+static void set_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
+{
+    node->member.clock_offset_us = database_us - (sent_boot_us + clock_boot_us()) / 2;
+}
+
+static void renewed(struct node *node, int64_t sent_boot_us)
+{
+    node->member.lease_until_boot_us = sent_boot_us + node->config->lease_us;
+    workers_lease(node->workers, node->member.lease_until_boot_us);
+}
+
+/* Columns as node_register.sql lists them. */
+static void registered(struct node *node, const PGresult *result)
 {
     struct member *m = &node->member;
-    m->incarnation = incarnation;
-    m->locked = locked;
+    m->incarnation = row_int32(result, 0, 0);
+    m->locked = row_bool(result, 0, 1);
     m->leader = false;
-    m->lease_until_boot_us = sent_boot_us + node->config->lease_us;
-    workers_lease(node->workers, m->lease_until_boot_us);
-    log_info(&node->log, "node registered", LOG_INT("incarnation", incarnation));
+    set_clock(node, row_time(result, 0, 2), m->sent_boot_us);
+    renewed(node, m->sent_boot_us);
+    log_info(&node->log, "node registered", LOG_INT("incarnation", m->incarnation));
 }
 
 int member_register(struct node *node, struct rota_error *error)
 {
     struct store_params params = {0};
     PGresult *result;
-    int64_t sent = clock_boot_us();
+    node->member.sent_boot_us = clock_boot_us();
     register_params(node, &params);
     int failed = store_wait(node->session, SQL_NODE_REGISTER, &params, 0, &result, error);
     store_params_free(&params);
     if (failed != 0)
         return -1;
-    registered(node, row_int32(result, 0, 0), row_bool(result, 0, 1), sent);
+    registered(node, result);
     PQclear(result);
     return 0;
 }
@@ -81,7 +94,7 @@ static void on_registered(void *arg, const struct store_answer *answer)
     node->member.beating = false;
     if (answer->error != NULL)
         return; /* the next beat tries again */
-    registered(node, row_int32(answer->result, 0, 0), row_bool(answer->result, 0, 1), node->member.sent_boot_us);
+    registered(node, answer->result);
     member_announce(node);
     wake_look(node);
 }
@@ -148,14 +161,12 @@ static void take_suspects(struct node *node, const PGresult *result)
 }
 
 /* Columns as node_heartbeat.sql lists them. */
-static void take_beat(struct node *node, const PGresult *result, int64_t sent_boot_us)
+static void take_beat(struct node *node, const PGresult *result)
 {
     struct member *m = &node->member;
     size_t count;
-    int64_t now_boot = clock_boot_us();
-    m->clock_offset_us = row_time(result, 0, 1) - (sent_boot_us + (now_boot - sent_boot_us) / 2);
-    m->lease_until_boot_us = sent_boot_us + node->config->lease_us;
-    workers_lease(node->workers, m->lease_until_boot_us);
+    set_clock(node, row_time(result, 0, 1), m->sent_boot_us);
+    renewed(node, m->sent_boot_us);
     if (row_bool(result, 0, 2)) {
         m->leader = true;
         log_info(&node->log, "leader of the housekeeping");
@@ -179,7 +190,7 @@ static void on_answered(void *arg, const struct store_answer *answer)
         declared_dead(node);
         register_again(node);
     } else {
-        take_beat(node, answer->result, node->member.sent_boot_us);
+        take_beat(node, answer->result);
     }
 }
 

@@ -123,6 +123,7 @@ void wake_step(struct node *node); /* an acquire step has ended: what is next? *
 size_t wake_handlers(struct node *node, const char *const **ret_handlers); /* that our workers announced */
 void wake_trigger_unknown(struct node *node); /* all that was due is taken: ask when the next is */
 void wake_pending_unknown(struct node *node);
+void wake_claimed(struct node *node, int count); /* what a claim brought: nothing makes the next wait a little */
 void wake_failed(struct node *node); /* the step failed: look again in a moment */
 
 /* acquire.c: one step at a time on the work connection; each ends with wake_step(). */

@@ -14,6 +14,8 @@
 
 #define SLEEP_MAX_US  (3600 * US_PER_SECOND) /* of one timer; heartbeats look in between */
 #define FAILED_PAUSE_US (250 * US_PER_MS)
+#define MISSED_PAUSE_US (1 * US_PER_MS) /* doubled for each time in a row */
+#define MISSED_SHIFT_MAX 7
 
 struct known_route {
     int32_t id;
@@ -30,6 +32,7 @@ struct wake {
     int32_t newest_route; /* in the database, as far as we heard */
     int32_t loaded_route; /* when `known` was read */
     bool loading;
+    bool stale; /* what is known was not read for our handlers */
     char **handlers; /* of all live workers, each once */
     size_t handler_count;
     struct route routes[NODE_ROUTES_MAX]; /* with room, as of the last look */
@@ -38,7 +41,8 @@ struct wake {
     bool ask;            /* the next due times are not known */
     int64_t trigger_us;  /* next due times; STORE_NULL_TIME: none known */
     int64_t pending_us;
-    int64_t pause_until_us; /* monotonic: after a failure */
+    int64_t pause_until_us; /* monotonic: after a failure or a miss */
+    int misses;             /* claims in a row that found nothing though something was due */
 };
 
 static void decide(struct wake *w);
@@ -108,12 +112,14 @@ void wake_free(struct node *node)
 
 /* ---- routes ---- */
 
+static void load_routes(struct wake *w);
+
 static void on_routes(void *arg, const struct store_answer *answer)
 {
     struct wake *w = arg;
     w->loading = false;
     if (answer->error != NULL) {
-        w->loaded_route = 0; /* asked again with the next heartbeat */
+        w->stale = true; /* asked again with the next heartbeat */
         return;
     }
     forget_routes(w);
@@ -125,13 +131,17 @@ static void on_routes(void *arg, const struct store_answer *answer)
         w->known[i].priority = row_int16(answer->result, (int)i, 2);
     }
     w->ask = true;
+    if (w->stale)
+        load_routes(w); /* the handlers have changed meanwhile */
     decide_soon(w);
 }
 
 static void load_routes(struct wake *w)
 {
+    w->stale = true;
     if (w->loading || !store_ready(w->node->session))
         return;
+    w->stale = false;
     struct store_params params = {0};
     params_texts(&params, (const char *const *)w->handlers, w->handler_count);
     w->loading = true;
@@ -172,10 +182,10 @@ void wake_handlers_changed(struct node *node)
             w->handlers[w->handler_count++] = mem_string(*at);
         }
     }
-    if (handlers_mark(w) != before) {
+    if (handlers_mark(w) != before)
         member_announce(node);
+    if (handlers_mark(w) != before || w->stale)
         load_routes(w);
-    }
     if (w->starved)
         w->ask = true;
     decide_soon(w);
@@ -186,7 +196,7 @@ void wake_route_seen(struct node *node, int32_t newest)
     struct wake *w = node->wake;
     if (newest > w->newest_route)
         w->newest_route = newest;
-    if (w->loaded_route < w->newest_route)
+    if (w->stale || w->loaded_route < w->newest_route)
         load_routes(w);
 }
 
@@ -279,6 +289,7 @@ static void decide(struct wake *w)
         w->ask = false;
         acquire_ask(node, w->routes, w->route_count);
     } else {
+        w->misses = 0;
         sleep_until(w, now);
     }
 }
@@ -330,6 +341,22 @@ void wake_pending_unknown(struct node *node)
 {
     node->wake->pending_us = STORE_NULL_TIME;
     node->wake->ask = true;
+}
+
+/*
+ * What is due and cannot be had is locked by somebody else, most likely for a moment; if he is stopped
+ * in the middle, until the server ends his transaction. Asking again at once would only burn the CPU.
+ */
+void wake_claimed(struct node *node, int count)
+{
+    struct wake *w = node->wake;
+    if (count > 0) {
+        w->misses = 0;
+        return;
+    }
+    w->pause_until_us = clock_monotonic_us() + (MISSED_PAUSE_US << w->misses);
+    if (w->misses < MISSED_SHIFT_MAX)
+        w->misses++;
 }
 
 void wake_failed(struct node *node)

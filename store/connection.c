@@ -396,7 +396,7 @@ void store_free(struct store *store)
 
 bool store_ready(const struct store *store)
 {
-    return store->state == STORE_READY;
+    return store != NULL && store->state == STORE_READY;
 }
 
 size_t store_backlog(const struct store *store)

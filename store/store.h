@@ -63,7 +63,7 @@ struct store_params {
 
 struct store *store_new(const struct store_config *config); /* opens at the next loop turn */
 void store_free(struct store *store); /* calls that are out are not answered */
-bool store_ready(const struct store *store);
+bool store_ready(const struct store *store); /* NULL is not ready */
 size_t store_backlog(const struct store *store); /* calls not answered yet */
 int store_backend_pid(const struct store *store); /* 0 when not connected */
 int64_t store_server_version(const struct store *store);

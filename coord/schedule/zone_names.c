@@ -77,17 +77,28 @@ void zone_names_free(struct zone_names *names)
     *names = (struct zone_names){0};
 }
 
+/* Bytes before the last part of a name, with the slash. */
+static size_t area_length(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    return slash != NULL ? (size_t)(slash - name) + 1 : 0;
+}
+
 const char *zone_names_nearest(const struct zone_names *names, const char *name)
 {
+    const char *same_area[NAMES_MAX];
+    size_t count = 0, area = area_length(name);
     for (size_t i = 0; i < names->count; i++)
         if (strcasecmp(names->names[i], name) == 0)
             return names->names[i];
-    /* Only the city: "Berlin" or "Europa/Berlin". */
-    const char *city = strrchr(name, '/') != NULL ? strrchr(name, '/') + 1 : name;
     for (size_t i = 0; i < names->count; i++) {
-        const char *slash = strrchr(names->names[i], '/');
-        if (slash != NULL && strcasecmp(slash + 1, city) == 0)
-            return names->names[i];
+        const char *candidate = names->names[i];
+        size_t candidate_area = area_length(candidate);
+        /* The right city in a wrong area or in none: "Berlin", "Europa/Berlin". */
+        if (candidate_area > 0 && strcasecmp(candidate + candidate_area, name + area) == 0)
+            return candidate;
+        if (candidate_area == area && strncasecmp(candidate, name, area) == 0)
+            same_area[count++] = candidate;
     }
-    return text_nearest(name, (const char *const *)names->names, names->count);
+    return text_nearest(name, same_area, count);
 }

@@ -1,4 +1,4 @@
--- A new incarnation of a node, with its advisory lock already held when others can see it.
+-- A new incarnation of a node, with its advisory lock already held when others can see it; and the time.
 -- $1 name: node name
 -- $2 state: standby, running or disabled
 -- $3 lease_ms: how long it may act without renewing
@@ -18,4 +18,4 @@ WITH known AS (
       FROM known k
     RETURNING id
 )
-SELECT m.id, pg_try_advisory_lock($8::integer, m.id) FROM made m
+SELECT m.id, pg_try_advisory_lock($8::integer, m.id), clock_timestamp() FROM made m

@@ -120,6 +120,10 @@ static const struct example clock_examples[] = {
     {"0 30 0 * * ?", "America/Havana", 1709985600, "1710046800,1710131400,1710217800"},
     {"0 30 0 * * ?", "America/Havana", 1730548800, "1730608200,1730698200,1730784600"},
     {"0 15 23 * * ?", "America/Sao_Paulo", 1518782400, "1518830100,1518916500,1519006500"},
+    /* Shortly before and after a change, asked for from years away. */
+    {"0 0 1 31 3 ? 2024", "Europe/Berlin", 1600000000, "1711843200,none"},
+    {"0 30 3 10 3 ? 2024", "America/New_York", 1600000000, "1710055800,none"},
+    {"0 30 1 * * ? 2024/4", "America/New_York", 1735700000, "1830321000"},
 };
 
 static struct zone_cache *zones;

@@ -1,6 +1,6 @@
 /*
- * Manifests: every refusal with its place and text, what is read, what counts as the same definition,
- * and limits. No database.
+ * Manifests: every refusal with its place and text, what is read, what counts as the same
+ * definition, and limits. No database.
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -34,7 +34,8 @@ static struct manifest_set *read_good(const char *text)
     return set;
 }
 
-/* --- refusals ----------------------------------------------------------------------------------- */
+/* --- refusals -----------------------------------------------------------------------------------
+ */
 
 #define JOBS(text)    "{\"jobs\":[\n" text "\n]}"
 #define JOB(text)     JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
@@ -49,7 +50,8 @@ struct refusal {
     const char *problem; /* the first */
 };
 
-#define NO_SCHEDULE "job \"j\", trigger \"t\" has no schedule; give one of \"cron\", \"every\", \"at\""
+#define NO_SCHEDULE                                                                                \
+    "job \"j\", trigger \"t\" has no schedule; give one of \"cron\", \"every\", \"at\""
 #define LATER(what, key) what ": \"" key "\" is not supported by this version yet; leave it out"
 
 static const struct refusal shape_refusals[] = {
@@ -59,12 +61,11 @@ static const struct refusal shape_refusals[] = {
     {"{\"jobs\":[]} x", "m:1:13: nothing may follow the JSON value"},
     {"[]", "m:1:1: a manifest must be an object, not an array"},
     {"{}", "m:1:1: manifest has no \"jobs\"; add an array; [] declares none"},
-    {"{\"jobs\":{}}",
-     "m:1:9: manifest: \"jobs\" must be an array of objects, not an object"},
+    {"{\"jobs\":{}}", "m:1:9: manifest: \"jobs\" must be an array of objects, not an object"},
     {"{\"jobs\":[],\n \"source\":5}", "m:2:11: manifest: \"source\" must be a string of 1 to 254 "
                                       "characters without control characters, not 5"},
     {"{\"jobs\":[],\"source\":\"\"}", "m:1:21: manifest: \"source\" must be a string of 1 to 254 "
-                                       "characters without control characters, not \"\""},
+                                      "characters without control characters, not \"\""},
     {"{\"jobs\":[],\"sources\":\"x\"}",
      "m:1:12: manifest: unknown key \"sources\"; did you mean \"source\"?"},
     {"{\"jobs\":[],\"calendars\":[{\"name\":\"x\"}]}", "m:1:12: " LATER("manifest", "calendars")},
@@ -100,8 +101,8 @@ static const struct refusal job_refusals[] = {
      "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not \"5\""},
     {DURABLE(",\"description\":[]"), "m:2:59: job \"j\": \"description\" must be a string of 0 to "
                                      "10000 characters, not an array"},
-    {DURABLE(",\"description\":\"\\u0000\""),
-     "m:2:59: job \"j\": \"description\" must be a string of 0 to 10000 characters, not \"\\u0000\""},
+    {DURABLE(",\"description\":\"\\u0000\""), "m:2:59: job \"j\": \"description\" must be a string "
+                                              "of 0 to 10000 characters, not \"\\u0000\""},
     {JOBS("{\"name\":\"a\\tb\",\"handler\":\"h\",\"durable\":true}"),
      "m:2:9: job \"a\\tb\": \"name\" must be a string of 1 to 254 characters without control "
      "characters, not \"a\\tb\""},
@@ -136,7 +137,8 @@ static const struct refusal job_refusals[] = {
      "m:2:80: job \"j\", retry: \"jitter\" must be a number from 0 to 1, not 1.5"},
     {DURABLE(",\"retry\":{\"max_attempts\":3,\"initial\":\"2h\",\"max\":\"1h\"}"),
      "m:2:92: job \"j\", retry: \"max\" is shorter than \"initial\"; make it at least as long"},
-    {DURABLE(",\"disallow_concurrent\":true"), "m:2:45: " LATER("job \"j\"", "disallow_concurrent")},
+    {DURABLE(",\"disallow_concurrent\":true"),
+     "m:2:45: " LATER("job \"j\"", "disallow_concurrent")},
     {DURABLE(",\"persist_data\":true"), "m:2:45: " LATER("job \"j\"", "persist_data")},
     {DURABLE(",\"on_exhausted\":\"error\""), "m:2:45: " LATER("job \"j\"", "on_exhausted")},
     {DURABLE(",\"concurrency\":{\"limit\":3}"), "m:2:45: " LATER("job \"j\"", "concurrency")},
@@ -165,14 +167,17 @@ static const struct refusal trigger_refusals[] = {
                               "from 0 to 2147483647, not -1"},
     {CRON(",\"repeat\":3"), "m:3:43: job \"j\", trigger \"t\": \"repeat\" goes with \"every\"; "
                             "\"end_at\" limits any schedule"},
-    {EVERY(",\"dst\":{}"), "m:3:32: job \"j\", trigger \"t\": \"dst\" goes with \"cron\"; \"every\" "
-                           "counts elapsed time and \"at\" is an instant"},
-    {CRON(",\"dst\":{\"gap\":\"before\"}"), "m:3:47: job \"j\", trigger \"t\", dst: \"gap\" must be "
-                                            "\"after\" or \"skip\", not \"before\""},
-    {CRON(",\"dst\":{\"overlap\":\"none\"}"),
-     "m:3:51: job \"j\", trigger \"t\", dst: \"overlap\" must be \"first\", \"second\" or \"both\", "
-     "not \"none\""},
-    {CRON(",\"dst\":true"), "m:3:40: job \"j\", trigger \"t\", dst must be an object, not a boolean"},
+    {EVERY(",\"dst\":{}"),
+     "m:3:32: job \"j\", trigger \"t\": \"dst\" goes with \"cron\"; \"every\" "
+     "counts elapsed time and \"at\" is an instant"},
+    {CRON(",\"dst\":{\"gap\":\"before\"}"),
+     "m:3:47: job \"j\", trigger \"t\", dst: \"gap\" must be "
+     "\"after\" or \"skip\", not \"before\""},
+    {CRON(",\"dst\":{\"overlap\":\"none\"}"), "m:3:51: job \"j\", trigger \"t\", dst: \"overlap\" "
+                                              "must be \"first\", \"second\" or \"both\", "
+                                              "not \"none\""},
+    {CRON(",\"dst\":true"),
+     "m:3:40: job \"j\", trigger \"t\", dst must be an object, not a boolean"},
     {CRON(",\"timezone\":\"Europe/Berln\""),
      "m:3:45: job \"j\", trigger \"t\": zone \"Europe/Berln\" is unknown: did you mean "
      "\"Europe/Berlin\"?"},
@@ -188,9 +193,9 @@ static const struct refusal trigger_refusals[] = {
     {EVERY(",\"priority\":0"), "m:3:37: job \"j\", trigger \"t\": \"priority\" must be a whole "
                                "number from 1 to 100, not 0"},
     {EVERY(",\"data\":1"), "m:3:33: job \"j\", trigger \"t\": \"data\" must be an object, not 1"},
-    {EVERY(",\"misfire\":\"fire-once\""),
-     "m:3:36: job \"j\", trigger \"t\": \"misfire\" must be \"fire_once\", \"skip\" or \"fire_all\" "
-     "(did you mean \"fire_once\"?), not \"fire-once\""},
+    {EVERY(",\"misfire\":\"fire-once\""), "m:3:36: job \"j\", trigger \"t\": \"misfire\" must be "
+                                          "\"fire_once\", \"skip\" or \"fire_all\" "
+                                          "(did you mean \"fire_once\"?), not \"fire-once\""},
     {EVERY(",\"misfire_limit\":0"), "m:3:42: job \"j\", trigger \"t\": \"misfire_limit\" must be a "
                                     "whole number from 1 to 1000, not 0"},
     {EVERY(",\"misfire_tolerance\":5"),
@@ -200,7 +205,8 @@ static const struct refusal trigger_refusals[] = {
      "m:3:46: job \"j\", trigger \"t\": \"misfire_threshold\" must be a duration from 0s to 36500d "
      "such as \"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"x\""},
     {TRIGGER(",\"cron\":\"0 0 25 * * ?\""), "m:3:20: job \"j\", trigger \"t\": cron "},
-    {TRIGGER(",\"cron\":\"\""), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
+    {TRIGGER(",\"cron\":\"\""),
+     "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
     {TRIGGER(",\"cron\":5"), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
 };
 
@@ -211,7 +217,8 @@ static void check_refusals(const struct refusal *refusals, size_t count)
         const char *expected = refusals[i].problem;
         const char *actual = set->problems.count > 0 ? set->problems.lines[0] : "(accepted)";
         bool whole = expected[strlen(expected) - 1] != ' '; /* else: what it begins with */
-        if (whole ? strcmp(actual, expected) != 0 : strncmp(actual, expected, strlen(expected)) != 0)
+        if (whole ? strcmp(actual, expected) != 0
+                  : strncmp(actual, expected, strlen(expected)) != 0)
             fail_msg("%s\n  expected %s\n  got      %s", refusals[i].text, expected, actual);
         manifest_set_free(set);
     }
@@ -299,13 +306,15 @@ static void names_are_unique_among_all_texts(void **state)
     assert_string_equal(set->problems.lines[0],
                         "b:2:1: job \"j\" is declared twice, first at a:2; names are unique in the "
                         "fleet: rename one");
-    assert_string_equal(set->problems.lines[1],
-                        "b:1:65: trigger \"u\" is declared twice, first at a:3; names are unique in "
-                        "the fleet: rename one");
+    assert_string_equal(
+        set->problems.lines[1],
+        "b:1:65: trigger \"u\" is declared twice, first at a:3; names are unique in "
+        "the fleet: rename one");
     manifest_set_free(set);
 }
 
-/* --- what is read ------------------------------------------------------------------------------- */
+/* --- what is read -------------------------------------------------------------------------------
+ */
 
 static void defaults_are_those_of_the_contract(void **state)
 {
@@ -343,7 +352,8 @@ static void every_supported_key_is_read(void **state)
         "\"backoff\":\"exponential\",\"initial\":\"2h\",\"jitter\":0.5},\"triggers\":["
         "{\"name\":\"t\",\"description\":\"x\",\"cron\":\"0 0 * * * ?\",\"timezone\":\"Europe/"
         "Berlin\",\"start_at\":\"2030-01-01T01:00:00.0019+01:00\","
-        "\"end_at\":\"2031-01-01T00:00:00Z\",\"priority\":6,\"data\":{\"b\":2},\"misfire\":\"skip\","
+        "\"end_at\":\"2031-01-01T00:00:00Z\",\"priority\":6,\"data\":{\"b\":2},\"misfire\":"
+        "\"skip\","
         "\"misfire_threshold\":\"1m\",\"misfire_limit\":7,\"misfire_tolerance\":\"0\","
         "\"dst\":{\"gap\":\"after\",\"overlap\":\"second\"}},"
         "{\"name\":\"u\",\"at\":\"2030-01-01T00:00:00Z\"}]}]}");
@@ -373,9 +383,11 @@ static void every_supported_key_is_read(void **state)
 static void data_stays_byte_for_byte(void **state)
 {
     (void)state;
-    static const char data[] = "{ \"n\" : 1234567890123456789, \"f\":1.10,\n\t\"s\":\"\\u00e9\\/\" }";
+    static const char data[] =
+        "{ \"n\" : 1234567890123456789, \"f\":1.10,\n\t\"s\":\"\\u00e9\\/\" }";
     struct buffer text = {0};
-    buffer_format(&text, "{\"jobs\":[{\"name\":\"j\",\"handler\":\"h\",\"durable\":true,\"data\":%s}]}",
+    buffer_format(&text,
+                  "{\"jobs\":[{\"name\":\"j\",\"handler\":\"h\",\"durable\":true,\"data\":%s}]}",
                   data);
     struct manifest_set *set = read_good(buffer_text(&text));
     struct slice read = set->manifests[0]->jobs[0].data;
@@ -386,7 +398,8 @@ static void data_stays_byte_for_byte(void **state)
     buffer_free(&text);
 }
 
-/* --- definitions -------------------------------------------------------------------------------- */
+/* --- definitions --------------------------------------------------------------------------------
+ */
 
 static char *definitions(const char *text)
 {
@@ -406,11 +419,12 @@ static const struct {
     bool same;
 } pairs[] = {
     {DURABLE(",\"priority\":6"), DURABLE(" , \n \"priority\" : 6 "), true},
-    {DURABLE(",\"priority\":6,\"timeout\":\"90s\""), DURABLE(",\"timeout\":\"1m30s\",\"priority\":6"),
-     true},
+    {DURABLE(",\"priority\":6,\"timeout\":\"90s\""),
+     DURABLE(",\"timeout\":\"1m30s\",\"priority\":6"), true},
     {DURABLE(""), DURABLE(",\"priority\":5,\"max_crashes\":3,\"persist_data\":false,\"data\":{ }"),
      true},
-    {DURABLE(""), DURABLE(",\"retry\":{\"max_attempts\":1,\"backoff\":\"fixed\",\"jitter\":0}"), true},
+    {DURABLE(""), DURABLE(",\"retry\":{\"max_attempts\":1,\"backoff\":\"fixed\",\"jitter\":0}"),
+     true},
     {DURABLE(",\"retry\":\"immediate\""),
      DURABLE(",\"retry\":{\"max_attempts\":5,\"backoff\":\"immediate\",\"initial\":\"5s\"}"), true},
     {DURABLE(",\"retry\":{\"max_attempts\":3}"),
@@ -421,8 +435,9 @@ static const struct {
     {DURABLE(""), DURABLE(",\"requests_recovery\":false"), false},
     {DURABLE(""), DURABLE(",\"description\":\"x\""), false},
     {DURABLE(",\"data\":{\"a\":1}"), DURABLE(",\"data\":{\"a\": 1}"), false},
-    {EVERY(""), EVERY(",\"timezone\":\"UTC\",\"misfire\":\"fire_once\",\"misfire_limit\":100,"
-                      "\"misfire_tolerance\":\"5s\",\"data\":{}"),
+    {EVERY(""),
+     EVERY(",\"timezone\":\"UTC\",\"misfire\":\"fire_once\",\"misfire_limit\":100,"
+           "\"misfire_tolerance\":\"5s\",\"data\":{}"),
      true},
     {EVERY(",\"start_at\":\"2030-01-01T00:00:00Z\""),
      EVERY(",\"start_at\":\"2030-01-01T02:00:00.000+02:00\""), true},
@@ -453,29 +468,30 @@ static void only_meaning_makes_a_difference(void **state)
 static void the_canonical_form_does_not_change(void **state)
 {
     (void)state;
-    char *text = definitions(
-        JOB(",\"description\":\"d\",\"data\":{\"a\": 1},\"requests_recovery\":true,\"durable\":true,"
-            "\"priority\":6,\"timeout\":\"90s\",\"max_crashes\":2,\"retry\":{\"max_attempts\":3,"
-            "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"triggers\":[{\"name\":\"t\","
-            "\"cron\":\"0 0 2 * * ?\",\"timezone\":\"Europe/Berlin\",\"priority\":7,"
-            "\"start_at\":\"2030-01-01T00:00:00Z\",\"end_at\":\"2031-01-01T00:00:00Z\","
-            "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"misfire\":\"fire_all\","
-            "\"misfire_limit\":5,\"misfire_threshold\":\"1m\",\"misfire_tolerance\":\"1s\","
-            "\"data\":{\"b\":2},\"description\":\"e\"},"
-            "{\"name\":\"u\",\"every\":\"90s\",\"repeat\":3},"
-            "{\"name\":\"v\",\"at\":\"2030-01-01T00:00:00Z\"}]"));
+    char *text = definitions(JOB(
+        ",\"description\":\"d\",\"data\":{\"a\": 1},\"requests_recovery\":true,\"durable\":true,"
+        "\"priority\":6,\"timeout\":\"90s\",\"max_crashes\":2,\"retry\":{\"max_attempts\":3,"
+        "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"triggers\":[{\"name\":\"t\","
+        "\"cron\":\"0 0 2 * * ?\",\"timezone\":\"Europe/Berlin\",\"priority\":7,"
+        "\"start_at\":\"2030-01-01T00:00:00Z\",\"end_at\":\"2031-01-01T00:00:00Z\","
+        "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"misfire\":\"fire_all\","
+        "\"misfire_limit\":5,\"misfire_threshold\":\"1m\",\"misfire_tolerance\":\"1s\","
+        "\"data\":{\"b\":2},\"description\":\"e\"},"
+        "{\"name\":\"u\",\"every\":\"90s\",\"repeat\":3},"
+        "{\"name\":\"v\",\"at\":\"2030-01-01T00:00:00Z\"}]"));
     assert_string_equal(
-        text,
-        "{\"description\":\"d\",\"handler\":\"noop\",\"data\":{\"a\": 1},\"requests_recovery\":true,"
-        "\"durable\":true,\"priority\":6,\"timeout\":\"1m30s\",\"retry\":{\"max_attempts\":3,"
-        "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"max_crashes\":2} "
-        "{\"job\":\"j\",\"description\":\"e\",\"cron\":\"0 0 2 * * ?\",\"timezone\":\"Europe/Berlin\","
-        "\"start_at\":\"2030-01-01T00:00:00.000Z\",\"end_at\":\"2031-01-01T00:00:00.000Z\","
-        "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"priority\":7,\"data\":{\"b\":2},"
-        "\"misfire\":\"fire_all\",\"misfire_threshold\":\"1m\",\"misfire_limit\":5,"
-        "\"misfire_tolerance\":\"1s\"} "
-        "{\"job\":\"j\",\"every\":\"1m30s\",\"repeat\":3} "
-        "{\"job\":\"j\",\"at\":\"2030-01-01T00:00:00.000Z\"}");
+        text, "{\"description\":\"d\",\"handler\":\"noop\",\"data\":{\"a\": "
+              "1},\"requests_recovery\":true,"
+              "\"durable\":true,\"priority\":6,\"timeout\":\"1m30s\",\"retry\":{\"max_attempts\":3,"
+              "\"initial\":\"2s\",\"max\":\"1m\",\"jitter\":0.1},\"max_crashes\":2} "
+              "{\"job\":\"j\",\"description\":\"e\",\"cron\":\"0 0 2 * * "
+              "?\",\"timezone\":\"Europe/Berlin\","
+              "\"start_at\":\"2030-01-01T00:00:00.000Z\",\"end_at\":\"2031-01-01T00:00:00.000Z\","
+              "\"dst\":{\"gap\":\"skip\",\"overlap\":\"both\"},\"priority\":7,\"data\":{\"b\":2},"
+              "\"misfire\":\"fire_all\",\"misfire_threshold\":\"1m\",\"misfire_limit\":5,"
+              "\"misfire_tolerance\":\"1s\"} "
+              "{\"job\":\"j\",\"every\":\"1m30s\",\"repeat\":3} "
+              "{\"job\":\"j\",\"at\":\"2030-01-01T00:00:00.000Z\"}");
     free(text);
 }
 
@@ -505,7 +521,8 @@ static void differences_name_the_keys(void **state)
     manifest_differences_free(&differences);
 }
 
-/* --- limits and files --------------------------------------------------------------------------- */
+/* --- limits and files ---------------------------------------------------------------------------
+ */
 
 static void large_data_and_large_texts_are_refused(void **state)
 {

@@ -215,7 +215,7 @@ static void identifiers_are_strict(void **state)
                                       "a-b",
                                       "abcdefghijklmnopqrstuvwxyz0123456789_abcde"};
     (void)state;
-    for (size_t i = 1; i < sizeof bad / sizeof *bad; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_refused(LOAD("--schema", bad[i]), "schema (from --schema)");
     struct settings *settings = LOAD("--schema", "_fleet_2");
     assert_non_null(settings);
@@ -272,7 +272,7 @@ static void file_errors_name_line_and_column(void **state)
         {"[]", "holds an array"},
         {"", "is no JSON"},
         {"{\"slots\": 2, \"slots\": 3}", "twice"},
-        {"{\"pools\":\n {\"py\": {\"command\": []}}}", "line 2, column 20: command is a list"},
+        {"{\"pools\":\n {\"py\": {\"command\": []}}}", "line 2, column 21: command is a list"},
         {"{\"schema\": \"a\\u0000b\"}", "\\u0000 is refused"},
     };
     (void)state;

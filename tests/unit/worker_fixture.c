@@ -194,7 +194,7 @@ int setup(void **state)
     return 0;
 }
 
-static void free_outcomes(struct fixture *f)
+void free_outcomes(struct fixture *f)
 {
     for (size_t i = 0; i < f->outcome_count; i++) {
         struct outcome *o = &f->outcomes[i];
@@ -273,7 +273,31 @@ void start_builtin(struct fixture *f, int processes, int slots)
     WAIT(f, free_slots(f, 0) == processes * slots);
 }
 
-/* Pool number `pool`: a script of a worker. Its command stays with the fixture until the end. */
+/* What every script begins with: say(), and messages() as they come. */
+#define SCRIPT_HEAD                                                                                \
+    "import sys, json, os, time, signal, subprocess\n"                                             \
+    "def say(**m):\n"                                                                              \
+    "    sys.stdout.write(json.dumps(m) + '\\n'); sys.stdout.flush()\n"                            \
+    "def raw(text):\n"                                                                             \
+    "    sys.stdout.write(text); sys.stdout.flush()\n"                                             \
+    "def hello(slots=1, handlers=['a'], **more):\n"                                                \
+    "    say(type='hello', protocol=1, handlers=handlers, slots=slots, **more)\n"                  \
+    "def lines():\n"                                                                               \
+    "    while True:\n"                                                                            \
+    "        line = sys.stdin.readline()\n"                                                        \
+    "        if not line: sys.exit(0)\n"                                                           \
+    "        yield line\n"                                                                         \
+    "def messages(kind):\n"                                                                        \
+    "    for line in lines():\n"                                                                   \
+    "        m = json.loads(line)\n"                                                               \
+    "        if m['type'] == kind: yield m\n"                                                      \
+    "def note(name, text):\n"                                                                      \
+    "    with open(os.path.join(os.path.dirname(sys.argv[0]), name), 'a') as f:\n"                 \
+    "        f.write(str(text) + '\\n')\n"                                                         \
+    "def escape():\n" /* a descendant that leaves session and group, and ignores SIGTERM */        \
+    "    return subprocess.Popen(['/usr/bin/setsid', 'sh', '-c',\n"                                \
+    "        'trap \"\" TERM HUP INT; while :; do sleep 60; done']).pid\n"
+
 void script_pool(struct fixture *f, size_t pool, int processes, const char *body)
 {
     static char *commands[4][4];

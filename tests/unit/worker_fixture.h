@@ -74,11 +74,15 @@ const struct worker_pool_view *view(struct fixture *f, size_t pool);
 int free_slots(struct fixture *f, size_t pool);
 /* One built-in pool. */
 void start_builtin(struct fixture *f, int processes, int slots);
-/* Pool number `pool`: a script of a worker. Its command stays with the fixture until the end. */
+/*
+ * Pool number `pool`: workers that are a Python script with say(), messages(), note() and so on
+ * (SCRIPT_HEAD in the .c file) before it.
+ */
 void script_pool(struct fixture *f, size_t pool, int processes, const char *body);
 struct worker_run run_of(int64_t id, const char *handler, const char *data);
 int give(struct fixture *f, int64_t id, const char *handler, const char *data);
 struct outcome *outcome_of_run(struct fixture *f, int64_t id);
+void free_outcomes(struct fixture *f); /* forgets them */
 struct outcome *wait_for_outcome(struct fixture *f, int64_t id);
 /* To be the first thing in main(): the guard and the built-in worker are this program too. */
 int other_main(int argc, char **argv);
@@ -94,31 +98,6 @@ int other_main(int argc, char **argv);
         }                                                                                          \
     } while (0)
 #define WAIT(f, condition) WAIT_WITHIN(f, WAIT_US, condition)
-
-/* What every script begins with: say(), and messages() as they come. */
-#define SCRIPT_HEAD                                                                                \
-    "import sys, json, os, time, signal, subprocess\n"                                             \
-    "def say(**m):\n"                                                                              \
-    "    sys.stdout.write(json.dumps(m) + '\\n'); sys.stdout.flush()\n"                            \
-    "def raw(text):\n"                                                                             \
-    "    sys.stdout.write(text); sys.stdout.flush()\n"                                             \
-    "def hello(slots=1, handlers=['a'], **more):\n"                                                \
-    "    say(type='hello', protocol=1, handlers=handlers, slots=slots, **more)\n"                  \
-    "def lines():\n"                                                                               \
-    "    while True:\n"                                                                            \
-    "        line = sys.stdin.readline()\n"                                                        \
-    "        if not line: sys.exit(0)\n"                                                           \
-    "        yield line\n"                                                                         \
-    "def messages(kind):\n"                                                                        \
-    "    for line in lines():\n"                                                                   \
-    "        m = json.loads(line)\n"                                                               \
-    "        if m['type'] == kind: yield m\n"                                                      \
-    "def note(name, text):\n"                                                                      \
-    "    with open(os.path.join(os.path.dirname(sys.argv[0]), name), 'a') as f:\n"                 \
-    "        f.write(str(text) + '\\n')\n"                                                         \
-    "def escape():\n" /* a descendant that leaves session and group, and ignores SIGTERM */        \
-    "    return subprocess.Popen(['/usr/bin/setsid', 'sh', '-c',\n"                                \
-    "        'trap \"\" TERM HUP INT; while :; do sleep 60; done']).pid\n"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
