@@ -286,6 +286,8 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .grace_us = settings_number(settings, SETTING_GRACE),
         .poll_us = settings_number(settings, SETTING_POLL),
         .misfire_threshold_us = settings_number(settings, SETTING_MISFIRE_THRESHOLD),
+        .catch_up_rate = settings_number(settings, SETTING_CATCH_UP_RATE),
+        .history_rows = settings_number(settings, SETTING_HISTORY_ROWS),
         .history_age_us = settings_number(settings, SETTING_HISTORY_AGE),
         .notify = settings_bool(settings, SETTING_NOTIFY),
         .disabled = settings_bool(settings, SETTING_DISABLE_SCHEDULER),

@@ -41,7 +41,7 @@ void acquire_new(struct node *node)
 {
     struct acquire *a = mem_alloc(sizeof *a);
     a->node = node;
-    a->fire = fire_new();
+    a->fire = fire_new(node->config->catch_up_rate);
     node->acquire = a;
 }
 

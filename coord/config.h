@@ -29,9 +29,11 @@ struct node_config {
     int64_t heartbeat_us;
     int64_t restart_delay_us;
     int64_t grace_us;
-    int64_t poll_us;
+    int64_t poll_us; /* how late a run may start when its notification was lost */
     int64_t misfire_threshold_us;
-    int64_t history_age_us; /* 0: kept for ever */
+    int64_t catch_up_rate;  /* made-up runs a second, whole fleet; at least 1 */
+    int64_t history_age_us; /* finished runs older than this are dropped; 0: never */
+    int64_t history_rows;   /* finished runs kept at least; 0: no limit */
     bool notify;
     bool disabled; /* MB_DISABLE_SCHEDULER or ROTA_DISABLE_SCHEDULER */
     bool standby;  /* initialise and register, but do not fire */

@@ -100,6 +100,9 @@ void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         assert(runs[i]->place == RUN_CLAIMED && runs[i]->job != NULL);
-        dispatch(node, runs[i]);
+        if (runs[i]->fenced)
+            runs_remove(node->runs, runs[i]); /* taken from us while its definition was loaded */
+        else
+            dispatch(node, runs[i]);
     }
 }

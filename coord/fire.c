@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CATCH_UP_US (10 * US_PER_MS) /* between made-up runs: 100 a second */
-
-struct fire *fire_new(void)
+struct fire *fire_new(int64_t catch_up_rate)
 {
-    return mem_alloc(sizeof(struct fire));
+    struct fire *fire = mem_alloc(sizeof *fire);
+    fire->pace_us = US_PER_SECOND / catch_up_rate;
+    return fire;
 }
 
 static void drop_runs(struct fire_run *runs, size_t count)
@@ -41,14 +41,7 @@ void fire_free(struct fire *fire)
     free(fire);
 }
 
-/* Made-up runs start one after the other, so that a long outage does not end in a storm. */
-static int64_t pace(struct fire *fire, int64_t now_us)
-{
-    int64_t due = fire->paced_until_us + CATCH_UP_US;
-    fire->paced_until_us = due > now_us ? due : now_us;
-    return fire->paced_until_us;
-}
-
+/* Made-up runs wait in pending, paced for the whole fleet, so that a long outage does not end in a storm. */
 static void add_run(struct fire *fire, const struct fire_input *input, const struct misfire_run *wanted,
                     int64_t previous_us, int *room)
 {
@@ -63,7 +56,7 @@ static void add_run(struct fire *fire, const struct fire_input *input, const str
         fire->runs[fire->run_count++] = run;
         return;
     }
-    run.due_us = wanted->made_up ? pace(fire, input->now_us) : wanted->scheduled_us;
+    run.made_up = wanted->made_up;
     if (fire->later_count % 64 == 0)
         fire->later = mem_resize(fire->later, fire->later_count + 64, sizeof *fire->later);
     fire->later[fire->later_count++] = run;
@@ -130,14 +123,15 @@ static void advance_params(const struct fire *fire, struct store_params *params)
 static void run_params(const struct fire_run *runs, size_t n, bool later, struct store_params *params)
 {
     int32_t *ids = mem_array(4 * n, sizeof *ids), *jobs = ids + n, *routes = jobs + n, *missed = routes + n;
-    int64_t *scheduled = mem_array(2 * n, sizeof *scheduled), *due = scheduled + n;
+    int64_t *scheduled = mem_array(n, sizeof *scheduled);
+    bool *made_up = mem_array(n, sizeof *made_up);
     for (size_t i = 0; i < n; i++) {
         ids[i] = runs[i].trigger->id;
         jobs[i] = runs[i].job->id;
         routes[i] = runs[i].route;
         missed[i] = clip(runs[i].missed);
         scheduled[i] = runs[i].scheduled_us;
-        due[i] = runs[i].due_us;
+        made_up[i] = runs[i].made_up;
     }
     params_int32s(params, ids, n);
     params_int32s(params, jobs, n);
@@ -145,9 +139,10 @@ static void run_params(const struct fire_run *runs, size_t n, bool later, struct
     params_times(params, scheduled, n);
     params_int32s(params, missed, n);
     if (later)
-        params_times(params, due, n);
+        params_bools(params, made_up, n);
     free(ids);
     free(scheduled);
+    free(made_up);
 }
 
 void fire_params(const struct fire *fire, int32_t incarnation, struct store_params *params)
@@ -156,6 +151,7 @@ void fire_params(const struct fire *fire, int32_t incarnation, struct store_para
     advance_params(fire, params);
     run_params(fire->runs, fire->run_count, false, params);
     run_params(fire->later, fire->later_count, true, params);
+    params_int64(params, fire->pace_us);
 }
 
 size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, struct run **runs)

@@ -17,7 +17,7 @@ struct fire_run {
     int64_t scheduled_us;
     int64_t previous_us;
     int64_t missed;
-    int64_t due_us; /* of later ones: paced */
+    bool made_up; /* of later ones: by the misfire policy */
 };
 
 struct fire_advance {
@@ -35,7 +35,7 @@ struct fire {
     size_t run_count;
     struct fire_run *later;
     size_t later_count;
-    int64_t paced_until_us; /* the last made-up run was put here */
+    int64_t pace_us; /* between made-up runs of the whole fleet */
     struct misfire_decision decision;
 };
 
@@ -48,7 +48,7 @@ struct fire_input {
     int64_t now_us;
 };
 
-struct fire *fire_new(void);
+struct fire *fire_new(int64_t catch_up_rate); /* made-up runs a second */
 void fire_free(struct fire *fire);
 void fire_clear(struct fire *fire);
 /* *room: free slots of the pool that serves it, counted down. */

@@ -14,7 +14,6 @@
 
 #define PROBE_US (700 * US_PER_MS)
 
-static void on_beat(evutil_socket_t fd, short what, void *arg);
 static void on_probe(evutil_socket_t fd, short what, void *arg);
 
 static const char *state_text(const struct node *node)
@@ -217,6 +216,34 @@ static void beat(struct node *node)
     store_params_free(&params);
 }
 
+/* ---- the lock, after a lost session ---- */
+
+static void on_relocked(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL)
+        return;
+    if (!row_bool(answer->result, 0, 0)) {
+        declared_dead(node);
+        if (!node->member.beating)
+            register_again(node);
+        return;
+    }
+    node->member.locked = row_bool(answer->result, 0, 2);
+    if (node->member.locked && !node->member.beating)
+        beat(node);
+}
+
+static void relock(struct node *node)
+{
+    struct store_params params = {0};
+    params_int32(&params, node->member.incarnation);
+    params_int32(&params, node->lock_class);
+    params_text(&params, node->member.session_name);
+    store_call(node->session, SQL_NODE_RELOCK, &params, 0, on_relocked, node);
+    store_params_free(&params);
+}
+
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
     struct node *node = arg;
@@ -227,10 +254,13 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     node_status(node);
     if (!store_ready(node->session) || node->member.beating)
         return;
-    if (node->member.incarnation == 0)
+    if (node->member.incarnation == 0) {
         register_again(node);
-    else
-        beat(node);
+        return;
+    }
+    if (!node->member.locked)
+        relock(node); /* our old session still held the lock at the last try */
+    beat(node);
 }
 
 /* ---- between heartbeats the leader looks for dead nodes that hold runs ---- */
@@ -281,32 +311,6 @@ void member_begin(struct node *node)
     m->probe = evtimer_new(node->base, on_probe, node);
     on_beat(-1, 0, node);
     on_probe(-1, 0, node);
-}
-
-static void on_relocked(void *arg, const struct store_answer *answer)
-{
-    struct node *node = arg;
-    if (answer->error != NULL)
-        return;
-    if (!row_bool(answer->result, 0, 0)) {
-        declared_dead(node);
-        if (!node->member.beating)
-            register_again(node);
-        return;
-    }
-    node->member.locked = row_bool(answer->result, 0, 2);
-    if (node->member.locked && !node->member.beating)
-        beat(node);
-}
-
-static void relock(struct node *node)
-{
-    struct store_params params = {0};
-    params_int32(&params, node->member.incarnation);
-    params_int32(&params, node->lock_class);
-    params_text(&params, node->member.session_name);
-    store_call(node->session, SQL_NODE_RELOCK, &params, 0, on_relocked, node);
-    store_params_free(&params);
 }
 
 void member_session_ready(struct node *node)

@@ -320,15 +320,20 @@ static void on_chores(evutil_socket_t fd, short what, void *arg)
     evtimer_add(node->chores, &interval);
     if (!node->member.leader || !store_ready(node->session))
         return;
-    struct store_params days = {0}, age = {0};
+    struct store_params days = {0}, age = {0}, rows = {0};
     params_int32(&days, HISTORY_DAYS);
     store_call(node->session, SQL_HISTORY_ENSURE, &days, 0, on_chore_done, node);
     if (node->config->history_age_us > 0) {
         params_int64(&age, node->config->history_age_us / US_PER_MS);
         store_call(node->session, SQL_HISTORY_DROP, &age, 0, on_chore_done, node);
     }
+    if (node->config->history_rows > 0) {
+        params_int64(&rows, node->config->history_rows);
+        store_call(node->session, SQL_HISTORY_TRIM, &rows, 0, on_chore_done, node);
+    }
     store_params_free(&days);
     store_params_free(&age);
+    store_params_free(&rows);
 }
 
 /* ---- */

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLEEP_MAX_US  (3600 * US_PER_SECOND) /* of one timer; heartbeats look in between */
+#define POLL_DEAF_US (500 * US_PER_MS) /* without notifications somebody must look */
+#define DAY_US       (86400 * US_PER_SECOND)
 #define FAILED_PAUSE_US (250 * US_PER_MS)
 #define MISSED_PAUSE_US (1 * US_PER_MS) /* doubled for each time in a row */
 #define MISSED_SHIFT_MAX 7
@@ -39,6 +40,7 @@ struct wake {
     size_t route_count;
     bool starved;        /* some route had no room at the last look: a free slot is news */
     bool ask;            /* the next due times are not known */
+    bool polling;        /* the timer is there to look, not for something due */
     int64_t trigger_us;  /* next due times; STORE_NULL_TIME: none known */
     int64_t pending_us;
     int64_t pause_until_us; /* monotonic: after a failure or a miss */
@@ -63,9 +65,19 @@ static void decide_soon(struct wake *w)
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
+    struct wake *w = arg;
     (void)fd;
     (void)what;
-    decide(arg);
+    w->ask = w->ask || w->polling;
+    decide(w);
+}
+
+/* How long to sleep at most: heartbeats look, too, and cost nothing more. */
+static int64_t longest_sleep(const struct wake *w)
+{
+    const struct node_config *config = w->node->config;
+    int64_t poll = !config->notify && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
+    return poll < config->heartbeat_us ? poll : INT64_MAX;
 }
 
 void wake_new(struct node *node)
@@ -257,11 +269,14 @@ static void sleep_until(struct wake *w, int64_t now_us)
     int64_t next = w->trigger_us;
     if (next == STORE_NULL_TIME || (w->pending_us != STORE_NULL_TIME && w->pending_us < next))
         next = w->pending_us;
-    if (next == STORE_NULL_TIME) {
-        evtimer_del(w->timer);
+    int64_t pause = next != STORE_NULL_TIME ? next - now_us : INT64_MAX, longest = longest_sleep(w);
+    w->polling = longest < pause;
+    if (w->polling)
+        pause = longest;
+    if (pause > DAY_US) {
+        evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
         return;
     }
-    int64_t pause = next - now_us < SLEEP_MAX_US ? next - now_us : SLEEP_MAX_US;
     struct timeval delay = clock_timeval(pause + 200); /* the database is asked not before it agrees */
     evtimer_add(w->timer, &delay);
 }

@@ -11,8 +11,8 @@
 
 #include <stdbool.h>
 
-#define MISFIRE_ON_TIME_MAX 10 /* of one trigger at once: a tick of 1 s may lag by the tolerance   \
-                                */
+/* On time at once, of one trigger: a tick of 1 s may lag by the tolerance. */
+#define MISFIRE_ON_TIME_MAX  10
 #define MISFIRE_LIMIT_MAX    1000 /* a larger misfire_limit is refused: it would flood the queue */
 #define MISFIRE_TOLERANCE_US INT64_C(5000000)
 #define MISFIRE_THRESHOLD_US (INT64_C(15) * 60 * 1000000)

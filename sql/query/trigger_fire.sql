@@ -20,7 +20,8 @@
 -- $17 later_routes: their routes
 -- $18 later_scheduled: their occurrences
 -- $19 later_missed: as above
--- $20 later_due: when they may start
+-- $20 later_made_up: whether the misfire policy made them up; those are paced for the whole fleet
+-- $21 pace_us: microseconds between made-up runs
 -- on: work
 WITH advanced AS (
     UPDATE rota.trigger_due t
@@ -30,11 +31,22 @@ WITH advanced AS (
       FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],
                   $8::bigint[], $9::text[]) AS a(trigger_id, next_at, state, previous_at, fired, missed, misfired, error)
      WHERE t.trigger_id = a.trigger_id
+), wanted AS MATERIALIZED (
+    SELECT l.*, CASE WHEN l.made_up THEN count(*) FILTER (WHERE l.made_up) OVER (ORDER BY l.place) END AS turn
+      FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::boolean[])
+           WITH ORDINALITY AS l(trigger_id, job_id, route, scheduled_at, missed, made_up, place)
+), pace AS (
+    UPDATE rota.fleet f
+       SET paced_until = greatest(f.paced_until, now()) + m.made_up * $21::bigint * interval '1 us'
+      FROM (SELECT count(*) AS made_up FROM wanted w WHERE w.made_up) m
+     WHERE m.made_up > 0
+    RETURNING f.paced_until - m.made_up * $21::bigint * interval '1 us' AS since
 ), later AS (
     INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed)
-    SELECT l.route, l.due, l.job_id, l.trigger_id, l.scheduled_at, l.missed
-      FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::timestamptz[])
-           AS l(trigger_id, job_id, route, scheduled_at, missed, due)
+    SELECT w.route,
+           CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END,
+           w.job_id, w.trigger_id, w.scheduled_at, w.missed
+      FROM wanted w LEFT JOIN pace p ON true
 )
 INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
                           attempts, crashes, missed, recovering, data, checkpoints, earlier)

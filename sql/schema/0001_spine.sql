@@ -22,8 +22,9 @@ CREATE TABLE rota.schema_version (
 -- One row: what concerns the whole fleet.
 CREATE TABLE rota.fleet (
     singleton           boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    definition_revision bigint NOT NULL DEFAULT 1 -- of the newest change to any definition
-);
+    definition_revision bigint NOT NULL DEFAULT 1, -- of the newest change to any definition
+    paced_until         timestamptz NOT NULL DEFAULT now() -- made-up runs are spread up to here
+) WITH (fillfactor = 10);
 INSERT INTO rota.fleet DEFAULT VALUES;
 
 -- What a run needs of a node, as a small number that leads the claim indexes: a node asks only for
@@ -276,6 +277,33 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE %s', part);
         dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;
+
+-- Drops the oldest partitions as long as at least `keep` rows stay in the newer ones. Returns how many.
+CREATE FUNCTION rota.history_trim(keep bigint) RETURNS integer
+LANGUAGE plpgsql SET lock_timeout = '50ms' SET timezone = 'UTC' AS $$
+DECLARE
+    part record;
+    kept bigint := 0;
+    rows_of bigint;
+    dropped integer := 0;
+BEGIN
+    FOR part IN
+        SELECT i.inhrelid::regclass AS name, c.reltuples
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'rota.task_history'::regclass AND to_date(right(c.relname, 8), 'YYYYMMDD') <= current_date
+         ORDER BY c.relname DESC
+    LOOP
+        IF kept >= keep THEN
+            EXECUTE format('DROP TABLE %s', part.name);
+            dropped := dropped + 1;
+            CONTINUE;
+        END IF;
+        -- counting is exact while it is cheap; beyond that the statistics of autovacuum are good enough
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) some', part.name, least(keep - kept, 1000000)) INTO rows_of;
+        kept := kept + greatest(rows_of, part.reltuples::bigint);
     END LOOP;
     RETURN dropped;
 END $$;

@@ -245,6 +245,9 @@ static void each_clock_change_policy_is_obeyed(void **state)
     cron_set_clock_change(&last, ZONE_GAP_DEFAULT, ZONE_OVERLAP_BOTH);
     assert_int_equal(cron_next(&last, 1730611800), 1730615400);
     assert_int_equal(cron_next(&last, 1730615400), CRON_NONE);
+    struct cron rare = parsed("0 30 1 3 11 ? 2024,2030", "America/New_York", NULL);
+    cron_set_clock_change(&rare, ZONE_GAP_DEFAULT, ZONE_OVERLAP_BOTH);
+    assert_int_equal(cron_next(&rare, 1730611800), 1730615400);
 }
 
 struct refusal {

@@ -1,0 +1,149 @@
+#!/bin/sh
+# Builds and tests everything: sh tests/run.sh [--full] [WORD…]
+#   --full  also: sanitizers over the whole suite, valgrind on the unit tests, clang, long campaigns
+#   WORD…   only tests whose name contains one of the words (`pytest -k` understands more)
+# Installs missing packages, starts a PostgreSQL of its own and ends with the line
+# "N passed, N failed". Nothing it started goes on after it.
+set -u
+
+cd "$(dirname "$0")/.." || exit
+root=$PWD
+. deploy/packages.sh
+. tests/lib/postgres.sh
+
+full=
+words=
+for argument; do
+    case $argument in
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --full) full=yes ;;
+    -*) die "tests/run.sh: unknown option $argument: --full is the only one" ;;
+    *) words="$words${words:+ or }$argument" ;;
+    esac
+done
+
+work=
+passed=0
+failed=0
+skipped=0
+
+finish() {
+    trap - EXIT INT TERM HUP
+    postgres_stop
+    [ -n "$work" ] && rm -rf "$work"
+    [ "$skipped" -eq 0 ] || say "$skipped skipped"
+    [ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || failed=1 # nothing ran: that is no success
+    say "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+trap finish EXIT
+trap 'failed=$((failed + 1)); exit 1' INT TERM HUP
+
+# fail WHAT: something beside the tests themselves went wrong
+fail() {
+    say "FAILED: $*"
+    failed=$((failed + 1))
+}
+
+# count FILE…: adds JUnit files to the totals
+count() {
+    set -- $(/usr/bin/python3 tests/lib/count.py "$@")
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    skipped=$((skipped + $3))
+}
+
+# build DIR MESON-ARGUMENTS…
+build() {
+    directory=$1
+    shift
+    say "== build $directory $*"
+    if [ ! -f "$directory/build.ninja" ]; then
+        meson setup "$directory" -Dwerror=true "$@" >"$work/setup.log" 2>&1 || {
+            cat "$work/setup.log"
+            return 1
+        }
+    fi
+    ninja -C "$directory" >"$work/ninja.log" 2>&1 || {
+        cat "$work/ninja.log"
+        return 1
+    }
+}
+
+# The unit tests that the words select, all without words.
+unit_names() {
+    names=$(meson test -C "$1" --list 2>/dev/null | sed 's/.* \/ //; s/^.*:unit *//')
+    [ -z "$words" ] && printf '%s\n' "$names" && return
+    for word in $(printf '%s' "$words" | sed 's/ or / /g'); do
+        printf '%s\n' "$names" | grep -i -e "$word"
+    done | sort -u
+}
+
+# unit DIR MESON-ARGUMENTS…
+unit() {
+    directory=$1
+    shift
+    names=$(unit_names "$directory")
+    [ -n "$names" ] || return 0
+    say "== unit tests $directory $*"
+    rm -f "$directory/meson-logs/testlog.junit.xml"
+    meson test -C "$directory" --no-rebuild --print-errorlogs "$@" $names
+    status=$?
+    logs=$(ls "$directory"/meson-logs/testlog*.junit.xml 2>/dev/null)
+    before=$failed
+    count ${logs:-"$directory/meson-logs/testlog.junit.xml"}
+    rm -f $logs
+    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "meson test, status $status"
+}
+
+# integration DIR LIMIT_S PYTEST-ARGUMENTS…
+integration() {
+    directory=$1
+    limit_s=$2
+    shift 2
+    [ -n "$(ls tests/integration/test_*.py 2>/dev/null)" ] || return 0
+    say "== integration tests $directory"
+    ROTA_BINARY=$root/$directory/cmd/rota timeout -k 60 "$limit_s" \
+        /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$work/pytest.xml" \
+        ${words:+-k "$words"} "$@" tests/integration
+    status=$?
+    [ $status -ne 5 ] || return 0 # no test has such a name
+    before=$failed
+    count "$work/pytest.xml"
+    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "pytest, status $status"
+    rm -f "$work/pytest.xml"
+}
+
+packages_install $packages_build $packages_run $packages_test ${full:+$packages_full}
+trap finish EXIT # packages_install has its own
+trap 'failed=$((failed + 1)); exit 1' INT TERM HUP
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/rota-tests-XXXXXX") || exit
+chmod 711 "$work"
+export CMOCKA_MESSAGE_OUTPUT=TAP
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+[ -z "$full" ] || export ROTA_TEST_LONG=1
+
+build build-test || { fail "the build"; exit; }
+mkdir "$work/postgres" && chmod 700 "$work/postgres"
+postgres_start "$work/postgres" || { fail "PostgreSQL does not start"; exit; }
+unit build-test
+integration build-test "${full:+5400}${full:-840}"
+
+if [ -n "$full" ]; then
+    if build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug; then
+        unit build-asan
+        ROTA_TEST_SANITIZED=1 integration build-asan 5400
+    else
+        fail "the build with sanitizers"
+    fi
+    unit build-test --timeout-multiplier 20 \
+        --wrap "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
+    if CC=clang build build-clang; then
+        unit build-clang
+    else
+        fail "the build with clang"
+    fi
+fi
