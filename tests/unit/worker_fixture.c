@@ -233,9 +233,15 @@ static const char *const allow_all[] = {"*", NULL};
 /* The fixture's pools, which the test has filled in, come to life. */
 void start(struct fixture *f, size_t pool_count)
 {
-    struct worker_callbacks callbacks = {f,          on_result,  on_progress,   on_checkpoint,
-                                         on_run_log, on_changed, on_guard_lost, on_lock,
-                                         on_unlock};
+    struct worker_callbacks callbacks = {.arg = f,
+                                         .result = f->result != NULL ? f->result : on_result,
+                                         .progress = on_progress,
+                                         .checkpoint = on_checkpoint,
+                                         .run_log = on_run_log,
+                                         .changed = on_changed,
+                                         .guard_lost = on_guard_lost,
+                                         .lock = on_lock,
+                                         .unlock = on_unlock};
     struct rota_error error = {0};
     f->config.base = f->base;
     f->config.log = &f->log;

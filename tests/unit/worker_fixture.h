@@ -52,6 +52,7 @@ struct fixture {
     double fraction;
     char *checkpoint, *last_log;
     struct worker_lock lock;
+    void (*result)(void *arg, const struct worker_result *result); /* NULL: into outcomes */
 };
 
 /* --- files in the folder --- */
