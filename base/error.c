@@ -28,7 +28,11 @@ int error_prefix(struct rota_error *error, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(error->message, sizeof error->message, format, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < sizeof error->message)
-        snprintf(error->message + length, sizeof error->message - (size_t)length, ": %s", old);
+    if (length < 0 || (size_t)length >= sizeof error->message)
+        return -1;
+    size_t room = sizeof error->message - (size_t)length;
+    int wanted = snprintf(error->message + length, room, ": %s", old);
+    if (wanted >= 0 && (size_t)wanted >= room) /* say that something is missing */
+        memcpy(error->message + sizeof error->message - 4, "...", 4);
     return -1;
 }

@@ -76,9 +76,9 @@ struct unit {
 };
 
 /* Longest names first, so that "ms" is not read as "m". */
-static const struct unit short_units[] = {{"us", 1},        {"ms", US_PER_MS},   {"s", US_PER_SECOND},
-                                          {"m", US_PER_MINUTE}, {"h", US_PER_HOUR}, {"d", US_PER_DAY},
-                                          {"w", 7 * US_PER_DAY}};
+static const struct unit short_units[] = {
+    {"us", 1},          {"ms", US_PER_MS}, {"s", US_PER_SECOND}, {"m", US_PER_MINUTE},
+    {"h", US_PER_HOUR}, {"d", US_PER_DAY}, {"w", 7 * US_PER_DAY}};
 static const struct unit iso_date_units[] = {{"W", 7 * US_PER_DAY}, {"D", US_PER_DAY}};
 static const struct unit iso_time_units[] = {
     {"H", US_PER_HOUR}, {"M", US_PER_MINUTE}, {"S", US_PER_SECOND}};
@@ -147,19 +147,20 @@ int duration_parse(const char *text, int64_t *ret_duration_us)
 
 char *duration_format(int64_t duration_us, char text[TIME_TEXT_SIZE])
 {
-    static const struct unit units[] = {{"d", US_PER_DAY},        {"h", US_PER_HOUR},
-                                        {"m", US_PER_MINUTE},     {"s", US_PER_SECOND},
-                                        {"ms", US_PER_MS},        {"us", 1}};
-    size_t at = 0;
-    text[0] = '\0';
-    if (duration_us == 0)
-        return strcpy(text, "0s");
+    static const struct unit units[] = {{"d", US_PER_DAY},    {"h", US_PER_HOUR},
+                                        {"m", US_PER_MINUTE}, {"s", US_PER_SECOND},
+                                        {"ms", US_PER_MS},    {"us", 1}};
+    uint64_t rest_us = duration_us < 0 ? -(uint64_t)duration_us : (uint64_t)duration_us;
+    size_t at = (size_t)snprintf(text, TIME_TEXT_SIZE, "%s",
+                                 duration_us == 0  ? "0s"
+                                 : duration_us < 0 ? "-"
+                                                   : "");
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        int64_t count = duration_us / units[i].unit_us;
-        duration_us %= units[i].unit_us;
+        uint64_t count = rest_us / (uint64_t)units[i].unit_us;
+        rest_us %= (uint64_t)units[i].unit_us;
         if (count > 0)
-            at += (size_t)snprintf(text + at, TIME_TEXT_SIZE - at, "%lld%s", (long long)count,
-                                   units[i].name);
+            at += (size_t)snprintf(text + at, TIME_TEXT_SIZE - at, "%llu%s",
+                                   (unsigned long long)count, units[i].name);
     }
     return text;
 }
@@ -193,8 +194,8 @@ int instant_parse(const char *text, int64_t *ret_wall_us)
 {
     int64_t year, offset_s, whole = 0, micro = 0;
     int month, day, hour, minute, second;
-    if (strlen(text) < 20 || text_int64(text, 4, &year) != 0 || year < 0 || text[4] != '-' ||
-        two_digits(text + 5, 1, 12, &month) != 0 || text[7] != '-' ||
+    if (strlen(text) < 20 || !isdigit((unsigned char)text[0]) || text_int64(text, 4, &year) != 0 ||
+        text[4] != '-' || two_digits(text + 5, 1, 12, &month) != 0 || text[7] != '-' ||
         two_digits(text + 8, 1, days_in_month(year, month), &day) != 0 ||
         strchr("Tt ", text[10]) == NULL || two_digits(text + 11, 0, 23, &hour) != 0 ||
         text[13] != ':' || two_digits(text + 14, 0, 59, &minute) != 0 || text[16] != ':' ||
@@ -209,7 +210,8 @@ int instant_parse(const char *text, int64_t *ret_wall_us)
     }
     if (parse_offset(at, &offset_s) != 0)
         return -1;
-    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t seconds =
+        days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     *ret_wall_us = (seconds - offset_s) * US_PER_SECOND + micro;
     return 0;
 }

@@ -10,11 +10,18 @@
 
 #define TIME_TEXT_SIZE 40 /* room for any instant or duration this file writes */
 
-/* `1h30m`, `250ms`, `1d`, or `PT1H30M`, `P1D` (no months or years: they have no length). 0 or -1. */
+/*
+ * `1h30m`, `250ms`, `1.5h`, or `PT1H30M`, `P1D` (no months or years: they have no length), never
+ * negative, cut at the microsecond. 0 or -1.
+ */
 int duration_parse(const char *text, int64_t *ret_duration_us);
-char *duration_format(int64_t duration_us, char text[TIME_TEXT_SIZE]); /* returns text */
+/* As duration_parse() reads it; a negative one with a `-` before. Returns text. */
+char *duration_format(int64_t duration_us, char text[TIME_TEXT_SIZE]);
 
-/* RFC 3339 with zone, `T` or a space between, fraction up to microseconds kept. 0 or -1. */
+/*
+ * RFC 3339 with zone, `T` or a space between, fraction up to microseconds kept. 0 or -1. Second 60
+ * is refused: no clock of ours has leap seconds.
+ */
 int instant_parse(const char *text, int64_t *ret_wall_us);
 /* UTC, with milliseconds: 2026-11-20T08:21:44.123Z. Returns text. */
 char *instant_format(int64_t wall_us, char text[TIME_TEXT_SIZE]);

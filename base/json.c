@@ -49,6 +49,11 @@ static bool at_char(const struct reader *r, char character)
     return r->at < r->json->length && r->json->text[r->at] == character;
 }
 
+static bool at_digit(const struct reader *r)
+{
+    return r->at < r->json->length && r->json->text[r->at] >= '0' && r->json->text[r->at] <= '9';
+}
+
 static uint32_t add_value(struct reader *r, enum json_type type)
 {
     struct json *j = r->json;
@@ -66,7 +71,7 @@ static void end_value(struct reader *r, uint32_t index)
     value->raw.length = (size_t)(r->json->text + r->at - value->raw.data);
 }
 
-static int is_hex(char c)
+static bool is_hex(char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
@@ -79,9 +84,9 @@ static int read_escape(struct reader *r)
         r->at += 2;
         return 0;
     }
-    if (r->at + 5 < j->length && j->text[r->at + 1] == 'u') {
+    if (r->at + 1 < j->length && j->text[r->at + 1] == 'u') {
         for (size_t i = 2; i < 6; i++)
-            if (!is_hex(j->text[r->at + i]))
+            if (r->at + i >= j->length || !is_hex(j->text[r->at + i]))
                 return fail(r, "\\u must be followed by four hexadecimal digits");
         r->at += 6;
         return 0;
@@ -118,7 +123,7 @@ static int read_string(struct reader *r)
 static bool read_digits(struct reader *r)
 {
     size_t start = r->at;
-    while (r->at < r->json->length && r->json->text[r->at] >= '0' && r->json->text[r->at] <= '9')
+    while (at_digit(r))
         r->at++;
     return r->at > start;
 }
@@ -128,10 +133,13 @@ static int read_number(struct reader *r)
     uint32_t index = add_value(r, JSON_NUMBER);
     if (at_char(r, '-'))
         r->at++;
-    if (at_char(r, '0'))
+    if (at_char(r, '0')) {
         r->at++;
-    else if (!read_digits(r))
+        if (at_digit(r))
+            return fail(r, "a number must not begin with 0");
+    } else if (!read_digits(r)) {
         return fail(r, "a number needs digits");
+    }
     if (at_char(r, '.')) {
         r->at++;
         if (!read_digits(r))
@@ -144,8 +152,6 @@ static int read_number(struct reader *r)
         if (!read_digits(r))
             return fail(r, "a number needs digits in its exponent");
     }
-    if (r->at < r->json->length && r->json->text[r->at] >= '0' && r->json->text[r->at] <= '9')
-        return fail(r, "a number must not begin with 0");
     end_value(r, index);
     return 0;
 }
@@ -196,31 +202,42 @@ static int read_array(struct reader *r)
     return 0;
 }
 
-#define DUPLICATE_SCAN_MAX 256 /* objects with more members are not searched for duplicate keys */
+#define DUPLICATE_SCAN_MAX                                                                         \
+    32 /* members compared as they come; larger objects are sorted at the end */
+
+static int fail_twice(struct reader *r, const struct json_value *key)
+{
+    r->at = (size_t)(key->raw.data - r->json->text);
+    return fail(r, "this key stands twice in the object");
+}
 
 static bool key_seen(const struct json *j, uint32_t object, uint32_t key)
 {
     if (j->values[object].count > DUPLICATE_SCAN_MAX)
         return false;
-    struct slice raw = j->values[key].raw;
     for (uint32_t at = object + 1; at != key && at != 0; at = j->values[at].next)
-        if (j->values[at].raw.length == raw.length &&
-            memcmp(j->values[at].raw.data, raw.data, raw.length) == 0)
+        if (json_same(&j->values[at], &j->values[key]))
             return true;
     return false;
+}
+
+static int check_many_keys(struct reader *r, uint32_t object)
+{
+    struct json_keys keys;
+    json_keys_sort(r->json, &r->json->values[object], &keys);
+    const struct json_value *twice = json_keys_twice(&keys);
+    json_keys_free(&keys);
+    return twice != NULL ? fail_twice(r, twice) : 0;
 }
 
 static int read_member(struct reader *r, uint32_t object, uint32_t key)
 {
     if (!at_char(r, '"'))
         return fail(r, "a key in double quotes is expected in this object");
-    size_t start = r->at;
     if (read_string(r) != 0)
         return -1;
-    if (key_seen(r->json, object, key)) {
-        r->at = start;
-        return fail(r, "this key stands twice in the object");
-    }
+    if (key_seen(r->json, object, key))
+        return fail_twice(r, &r->json->values[key]);
     skip_space(r);
     if (!at_char(r, ':'))
         return fail(r, "a colon is expected after the key");
@@ -250,28 +267,29 @@ static int read_object(struct reader *r)
     }
     r->at++;
     end_value(r, index);
-    return 0;
+    return r->json->values[index].count > DUPLICATE_SCAN_MAX ? check_many_keys(r, index) : 0;
+}
+
+static int read_nested(struct reader *r)
+{
+    if (r->depth == JSON_DEPTH_MAX)
+        return fail(r, "nested too deeply");
+    r->depth++;
+    int failed = at_char(r, '{') ? read_object(r) : read_array(r);
+    r->depth--;
+    return failed;
 }
 
 static int read_value(struct reader *r)
 {
     skip_space(r);
-    if (++r->depth > JSON_DEPTH_MAX)
-        return fail(r, "nested too deeply");
-    int failed;
-    if (at_char(r, '{'))
-        failed = read_object(r);
-    else if (at_char(r, '['))
-        failed = read_array(r);
-    else if (at_char(r, '"'))
-        failed = read_string(r);
-    else if (at_char(r, '-') ||
-             (r->at < r->json->length && r->json->text[r->at] >= '0' && r->json->text[r->at] <= '9'))
-        failed = read_number(r);
-    else
-        failed = read_word(r);
-    r->depth--;
-    return failed;
+    if (at_char(r, '{') || at_char(r, '['))
+        return read_nested(r);
+    if (at_char(r, '"'))
+        return read_string(r);
+    if (at_char(r, '-') || at_digit(r))
+        return read_number(r);
+    return read_word(r);
 }
 
 int json_parse(struct json *ret_json, const char *text, size_t length, struct rota_error *error)
@@ -298,158 +316,8 @@ void json_free(struct json *json)
     *json = (struct json){0};
 }
 
-const struct json_value *json_first(const struct json *json, const struct json_value *parent)
-{
-    if (parent->type != JSON_ARRAY && parent->type != JSON_OBJECT)
-        return NULL;
-    return parent->count > 0 ? &json->values[parent - json->values + 1] : NULL;
-}
-
-const struct json_value *json_next(const struct json *json, const struct json_value *value)
-{
-    return value->next != 0 ? &json->values[value->next] : NULL;
-}
-
-const struct json_value *json_member(const struct json_value *key)
-{
-    return key + 1;
-}
-
-const struct json_value *json_get(const struct json *json, const struct json_value *object,
-                                  const char *name)
-{
-    if (object == NULL || object->type != JSON_OBJECT)
-        return NULL;
-    for (const struct json_value *key = json_first(json, object); key != NULL;
-         key = json_next(json, key))
-        if (json_is(key, name))
-            return json_member(key);
-    return NULL;
-}
-
 void json_position(const struct json *json, const struct json_value *value, int *ret_line,
                    int *ret_column)
 {
     position_of(json->text, (size_t)(value->raw.data - json->text), ret_line, ret_column);
-}
-
-bool json_is(const struct json_value *value, const char *text)
-{
-    if (value->type != JSON_STRING)
-        return false;
-    struct slice inner = {value->raw.data + 1, value->raw.length - 2};
-    if (memchr(inner.data, '\\', inner.length) == NULL)
-        return inner.length == strlen(text) && memcmp(inner.data, text, inner.length) == 0;
-    char *decoded = json_text(value);
-    bool same = decoded != NULL && strcmp(decoded, text) == 0;
-    free(decoded);
-    return same;
-}
-
-static unsigned hex4(const char *digits)
-{
-    unsigned number = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = digits[i];
-        number = number * 16 +
-                 (unsigned)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-    }
-    return number;
-}
-
-static size_t put_utf8(char *out, unsigned code)
-{
-    if (code < 0x80) {
-        out[0] = (char)code;
-        return 1;
-    }
-    if (code < 0x800) {
-        out[0] = (char)(0xc0 | (code >> 6));
-        out[1] = (char)(0x80 | (code & 0x3f));
-        return 2;
-    }
-    if (code < 0x10000) {
-        out[0] = (char)(0xe0 | (code >> 12));
-        out[1] = (char)(0x80 | ((code >> 6) & 0x3f));
-        out[2] = (char)(0x80 | (code & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | (code >> 18));
-    out[1] = (char)(0x80 | ((code >> 12) & 0x3f));
-    out[2] = (char)(0x80 | ((code >> 6) & 0x3f));
-    out[3] = (char)(0x80 | (code & 0x3f));
-    return 4;
-}
-
-/* The code point of a \u escape at *at (after the u), with its low surrogate if there is one. */
-static unsigned read_unicode(const char **at, const char *end)
-{
-    unsigned code = hex4(*at);
-    *at += 4;
-    if (code >= 0xd800 && code <= 0xdbff && end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u') {
-        unsigned low = hex4(*at + 2);
-        if (low >= 0xdc00 && low <= 0xdfff) {
-            *at += 6;
-            return 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-        }
-    }
-    return code >= 0xd800 && code <= 0xdfff ? 0xfffd : code; /* a lone surrogate has no UTF-8 */
-}
-
-char *json_text(const struct json_value *string)
-{
-    assert(string->type == JSON_STRING);
-    static const char escapes[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
-    const char *at = string->raw.data + 1, *end = string->raw.data + string->raw.length - 1;
-    char *text = mem_alloc(string->raw.length), *out = text;
-    while (at < end) {
-        if (*at != '\\') {
-            *out++ = *at++;
-            continue;
-        }
-        at++;
-        if (*at != 'u') {
-            *out++ = values[strchr(escapes, *at++) - escapes];
-            continue;
-        }
-        at++;
-        unsigned code = read_unicode(&at, end);
-        if (code == 0) {
-            free(text);
-            return NULL;
-        }
-        out += put_utf8(out, code);
-    }
-    *out = '\0';
-    return text;
-}
-
-int json_int64(const struct json_value *number, int64_t *ret_number)
-{
-    if (number->type != JSON_NUMBER)
-        return -1;
-    return text_int64(number->raw.data, number->raw.length, ret_number);
-}
-
-int json_double(const struct json_value *number, double *ret_number)
-{
-    if (number->type != JSON_NUMBER || number->raw.length > 63)
-        return -1;
-    char text[64];
-    memcpy(text, number->raw.data, number->raw.length);
-    text[number->raw.length] = '\0';
-    *ret_number = strtod(text, NULL);
-    return 0;
-}
-
-bool json_true(const struct json_value *value)
-{
-    return value != NULL && value->type == JSON_BOOL && value->raw.data[0] == 't';
-}
-
-const char *json_type_name(enum json_type type)
-{
-    static const char *const names[] = {"null",     "a boolean", "a number",
-                                        "a string", "an array",  "an object"};
-    return names[type];
 }

@@ -12,18 +12,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define JSON_DEPTH_MAX 64 /* deeper nesting is refused: nobody writes it by hand */
+#define JSON_DEPTH_MAX 64 /* objects and arrays in each other: nobody writes more by hand */
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 /*
  * Values lie in document order. A member of an object is its key (a JSON_STRING) followed by its
- * value. `next` is the index of the following sibling (of a key: of the following key), 0 at the end.
+ * value. `next` is the index of the following sibling (of a key: of the following key), 0 at the
+ * end.
  */
 struct json_value {
     enum json_type type;
     uint32_t next;
-    uint32_t count; /* elements of an array, members of an object */
+    uint32_t count;   /* elements of an array, members of an object */
     struct slice raw; /* strings with their quotes */
 };
 
@@ -35,7 +36,10 @@ struct json {
     uint32_t capacity;
 };
 
-/* 0, or -1 with "line L, column C: …" in error. Duplicate keys in one object are refused. */
+/*
+ * 0, or -1 with "line L, column C: …" in error. Keys that stand twice in one object are refused,
+ * however they are spelled: "a" and "\u0061" are the same key.
+ */
 int json_parse(struct json *ret_json, const char *text, size_t length, struct rota_error *error);
 void json_free(struct json *json);
 
@@ -52,11 +56,32 @@ const struct json_value *json_get(const struct json *json, const struct json_val
 void json_position(const struct json *json, const struct json_value *value, int *ret_line,
                    int *ret_column);
 
-bool json_is(const struct json_value *value, const char *text); /* a string equal to text */
-char *json_text(const struct json_value *string); /* decoded, to be freed; NULL if it holds U+0000 */
+/* Strings and numbers. */
+bool json_is(const struct json_value *value, const char *text);         /* a string equal to text */
+bool json_same(const struct json_value *a, const struct json_value *b); /* equal when decoded */
+char *
+json_text(const struct json_value *string); /* decoded, to be freed; NULL if it holds U+0000 */
 int json_int64(const struct json_value *number, int64_t *ret_number); /* whole numbers; 0 or -1 */
-int json_double(const struct json_value *number, double *ret_number);
+int json_double(const struct json_value *number, double *ret_number); /* finite ones; 0 or -1 */
 bool json_true(const struct json_value *value);
 const char *json_type_name(enum json_type type); /* "an object", "a string", … */
+
+/* The keys of one object, decoded and sorted: for looking up many of them. Points into the
+ * document. */
+struct json_key {
+    struct slice text;
+    const struct json_value *key;
+};
+struct json_keys {
+    struct json_key *items;
+    size_t count;
+    char *decoded; /* of those with escapes */
+};
+void json_keys_sort(const struct json *json, const struct json_value *object,
+                    struct json_keys *ret_keys);
+void json_keys_free(struct json_keys *keys);
+bool json_keys_have(const struct json_keys *keys, const struct json_value *key);
+/* The first key, in document order, that was there before; NULL: none. */
+const struct json_value *json_keys_twice(const struct json_keys *keys);
 
 #endif

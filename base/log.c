@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/instant.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,13 +29,31 @@ int log_level_parse(const char *text, enum log_level *ret_level)
     return -1;
 }
 
+/* A word that people read without quotes, and that cannot move the terminal's cursor. */
+static bool is_word(const char *text)
+{
+    const char *at = text;
+    while ((unsigned char)*at > ' ' && *at != '"' && *at != '\\' && *at != 0x7f)
+        at++;
+    return *at == '\0' && at > text && text_is_utf8(text, (size_t)(at - text));
+}
+
+/* JSON of somebody else: a line break in it would end our line. */
+static void put_raw(struct buffer *line, const char *json)
+{
+    for (; *json != '\0'; json++)
+        buffer_char(line, *json == '\n' || *json == '\r' ? ' ' : *json);
+}
+
 static void put_value(struct buffer *line, const struct log_field *field, bool text)
 {
+    if ((field->kind == 's' || field->kind == 'r') && field->text == NULL) {
+        buffer_string(line, text ? "-" : "null");
+        return;
+    }
     switch (field->kind) {
     case 's':
-        if (field->text == NULL)
-            buffer_string(line, text ? "-" : "null");
-        else if (text && strpbrk(field->text, " \"\n\t") == NULL)
+        if (text && is_word(field->text))
             buffer_string(line, field->text);
         else
             buffer_json(line, field->text, strlen(field->text));
@@ -46,7 +65,7 @@ static void put_value(struct buffer *line, const struct log_field *field, bool t
         buffer_string(line, field->number ? "true" : "false");
         return;
     default:
-        buffer_string(line, field->text);
+        put_raw(line, field->text);
     }
 }
 

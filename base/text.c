@@ -92,7 +92,7 @@ static size_t edit_distance(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b);
     if (la > NEAREST_LENGTH_MAX || lb > NEAREST_LENGTH_MAX)
-        return NEAREST_LENGTH_MAX;
+        return SIZE_MAX;
     unsigned char row[NEAREST_LENGTH_MAX + 1];
     for (size_t j = 0; j <= lb; j++)
         row[j] = (unsigned char)j;

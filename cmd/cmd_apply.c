@@ -6,10 +6,9 @@
 #include "base/clock.h"
 #include "base/instant.h"
 #include "base/memory.h"
-#include "cmd/cmd.h"
+#include "cmd/client.h"
 #include "cmd/settings.h"
 #include "coord/apply.h"
-#include "store/store.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -102,18 +101,18 @@ static int read_arguments(int argc, char **argv, struct options *options, struct
 static int tell_problems(const struct manifest_set *set)
 {
     size_t count = set->problems.count;
-    size_t shown = count < MANIFEST_PROBLEMS_MAX ? count : MANIFEST_PROBLEMS_MAX;
-    for (size_t i = 0; i < shown; i++)
+    bool more = count >= MANIFEST_PROBLEMS_MAX; /* not everything is looked at any more */
+    for (size_t i = 0; i < count && i < MANIFEST_PROBLEMS_MAX; i++)
         fprintf(stderr, "%s\n", set->problems.lines[i]);
-    fprintf(stderr, "rota apply: %zu problem%s", count, count == 1 ? "" : "s");
-    if (count > shown)
-        fprintf(stderr, " (the first %zu are shown)", shown);
+    fprintf(stderr, "rota apply: %zu%s problem%s", count, more ? " or more" : "",
+            count == 1 ? "" : "s");
+    if (count > MANIFEST_PROBLEMS_MAX)
+        fprintf(stderr, " (the first %d are shown)", MANIFEST_PROBLEMS_MAX);
     fputs(", nothing was changed\n", stderr);
     return ERROR_REFUSED;
 }
 
-/* --- progress -----------------------------------------------------------------------------------
- */
+/* --- progress -------------------------------------------------------------------------------- */
 
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
@@ -145,48 +144,24 @@ static void end_progress(struct event *ticks, int64_t since_us)
         fputs("\r\033[K", stderr);
 }
 
-/* --- the database -------------------------------------------------------------------------------
+/* --- the whole ---------------------------------------------------------------------------------
  */
 
-static int check_schema(struct store *store, const char *schema, struct rota_error *error)
-{
-    int version;
-    if (store_check_schema(store, &version, error) != 0)
-        return -1;
-    if (version > 0)
-        return 0;
-    return error_set(error, ERROR_REFUSED,
-                     "schema \"%s\" is not set up in this database; run `rota migrate` first",
-                     schema);
-}
-
 static int apply(const struct options *options, const struct settings *settings,
-                 struct event_base *base, struct manifest_set *set, struct apply_diff *ret_diff,
-                 struct rota_error *error)
+                 struct manifest_set *set, struct apply_diff *ret_diff, struct rota_error *error)
 {
-    const char *schema = settings_text(settings, SETTING_SCHEMA);
-    struct log log = {.level = LOG_WARN, .text = true, .fd = STDERR_FILENO};
-    char *url = settings_client_url(settings, error);
-    if (url == NULL)
+    struct client client;
+    int64_t since_us;
+    if (client_open(&client, "apply", settings, error) != 0)
         return -1;
-    struct store_config config = {.base = base,
-                                  .log = &log,
-                                  .url = url,
-                                  .schema = schema,
-                                  .role_name = "client",
-                                  .application_name = "rota apply"};
-    struct apply_options how = {.base = base,
+    struct apply_options how = {.base = client.base,
                                 .wait_us = options->wait_us,
                                 .prune = options->prune,
                                 .dry_run = options->dry_run};
-    struct store *store = store_new(&config);
-    int failed = store_wait_ready(store, NULL, error);
-    if (failed == 0)
-        failed = check_schema(store, schema, error);
-    if (failed == 0)
-        failed = apply_manifests(store, set, &how, ret_diff, error);
-    store_free(store);
-    free(url);
+    struct event *ticks = start_progress(client.base, &since_us);
+    int failed = apply_manifests(client.store, set, &how, ret_diff, error);
+    end_progress(ticks, since_us);
+    client_close(&client);
     return failed;
 }
 
@@ -205,12 +180,9 @@ static void print_diff(const struct options *options, const struct apply_diff *d
 
 static int run(const struct options *options, const struct settings *settings)
 {
-    int64_t since_us;
     struct rota_error error = {0};
     struct apply_diff diff = {0};
     struct manifest_set *set = manifest_set_new();
-    struct event_base *base = event_base_new();
-    struct event *ticks = start_progress(base, &since_us);
     int code = 0;
     for (size_t i = 0; i < options->path_count; i++)
         manifest_add_path(set, options->paths[i]);
@@ -218,14 +190,12 @@ static int run(const struct options *options, const struct settings *settings)
     if (failed == 0 && set->count == 0)
         failed = error_set(&error, ERROR_REFUSED, "%s holds no *.json file", options->paths[0]);
     else if (failed == 0)
-        failed = apply(options, settings, base, set, &diff, &error);
-    end_progress(ticks, since_us);
+        failed = apply(options, settings, set, &diff, &error);
     if (failed == 0)
         print_diff(options, &diff);
     else
         code = set->problems.count > 0 ? tell_problems(set) : cmd_fail("apply", &error);
     apply_diff_free(&diff);
-    event_base_free(base);
     manifest_set_free(set);
     return code;
 }

@@ -130,8 +130,9 @@ static int apply_variable(struct settings *settings, enum setting_id id, const c
 static int apply_sources(struct settings *settings, enum setting_id id, struct rota_error *error)
 {
     const struct setting *row = settings_row(id);
+    unsigned scope = settings->scope == SCOPE_ENQUEUE ? SCOPE_CLIENT : settings->scope;
     char variable[64];
-    if ((row->scopes & settings->scope) == 0)
+    if ((row->scopes & scope) == 0)
         return 0;
     settings_variable_name(id, variable, sizeof variable);
     if (apply_variable(settings, id, row->variable, error) != 0 ||

@@ -60,8 +60,17 @@ enum setting_type {
     SETTING_POOL_TABLE, /* JSON object, see settings_pools.c */
 };
 
-/* Which commands take the flag; `rota settings` takes all. */
-enum setting_scope { SCOPE_CLIENT = 1, SCOPE_NODE = 2, SCOPE_UP = 4, SCOPE_ALL = 7 };
+/*
+ * Which commands take the flag; `rota settings` takes all. `rota enqueue` is a client whose --data
+ * means something else: there the data directory comes from ROTA_DATA or the file.
+ */
+enum setting_scope {
+    SCOPE_CLIENT = 1,
+    SCOPE_NODE = 2,
+    SCOPE_UP = 4,
+    SCOPE_ENQUEUE = 8,
+    SCOPE_ALL = 15,
+};
 
 struct setting {
     const char *name; /* as in the file; --kebab-case and ROTA_UPPER_CASE follow from it */

@@ -28,8 +28,8 @@ char *settings_client_url(const struct settings *settings, struct rota_error *er
     if (data_directory_running(data) > 0)
         return data_directory_read(data, DATA_URL, error);
     error_set(error, ERROR_DATABASE,
-              "no database: no `rota up` runs on %s; start one, name its directory with --data, or "
-              "name a database with --database-url or ROTA_DATABASE_URL",
+              "no database: no `rota up` runs on %s; start one, name its directory with --data "
+              "or ROTA_DATA, or name a database with --database-url or ROTA_DATABASE_URL",
               data);
     return NULL;
 }

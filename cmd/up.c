@@ -1,7 +1,6 @@
 /* The life of `rota up`: see up.h. The order is the table of phases in move(). */
 #include "cmd/up.h"
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cmd/account.h"
@@ -24,8 +23,9 @@
 #include <unistd.h>
 
 #define GRACE_MORE_US                                                                              \
-    (10 * US_PER_SECOND)  /* a node that drains may be late by this, then SIGKILL */
-#define STEP_LINES_MAX 15 /* shown of what `apply` says */
+    (10 * US_PER_SECOND) /* a node that drains may be late by this, then SIGKILL */
+
+static const char step_marks[] = "+~-";
 
 enum phase { PREPARE, POSTGRES, MIGRATE, APPLY, NODES, RUNNING, DRAIN, STOP_POSTGRES, OVER };
 
@@ -42,11 +42,11 @@ struct up {
     bool postgres_failed;              /* it is at rest for good */
     struct fleet *fleet;
     char *self;
-    char **environment;        /* of everything that is started */
-    struct child *step;        /* rota migrate, rota apply */
-    char *step_complaint;      /* the last line it printed on stderr */
-    struct buffer step_output; /* its first lines, shown after its end */
-    int step_lines;
+    char **environment;   /* of everything that is started */
+    struct child *step;   /* rota migrate, rota apply */
+    char *step_complaint; /* the last line it printed on stderr */
+    char *step_remark;    /* and on stdout */
+    int step_counts[3];   /* lines by step_marks */
     int manifest_next;
     enum phase phase;
     int interrupts; /* Ctrl-C and the like so far */
@@ -239,30 +239,32 @@ static void start_postgres(struct up *up)
 
 /* --- schema and manifests: this binary's own commands --- */
 
+/* `apply` marks its lines: + new, ~ changed, - removed. The lines themselves are many and long. */
+static void count_mark(struct up *up, char mark)
+{
+    const char *at = mark != '\0' ? strchr(step_marks, mark) : NULL;
+    if (at != NULL)
+        up->step_counts[at - step_marks]++;
+}
+
 static void on_step_line(void *arg, bool error, const char *line, size_t length)
 {
     struct up *up = arg;
-    if (error) {
-        if (up->step_complaint != NULL)
-            show_step_line(up->show, up->step_complaint, strlen(up->step_complaint));
-        free(up->step_complaint);
-        up->step_complaint = mem_string_n(line, length);
-    } else if (up->step_lines++ < STEP_LINES_MAX) {
-        buffer_append(&up->step_output, line, length);
-        buffer_char(&up->step_output, '\n');
-    }
+    char **last = error ? &up->step_complaint : &up->step_remark;
+    if (!error && length > 1 && line[1] == ' ')
+        count_mark(up, line[0]);
+    if (error && *last != NULL)
+        show_step_line(up->show, *last, strlen(*last));
+    free(*last);
+    *last = mem_string_n(line, length);
 }
 
-static void show_step_output(struct up *up)
+static void forget_step(struct up *up)
 {
-    const char *line = buffer_text(&up->step_output);
-    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-        show_step_line(up->show, line, (size_t)(end - line));
-    if (up->step_lines > STEP_LINES_MAX) {
-        char *rest = mem_format("… and %d more", up->step_lines - STEP_LINES_MAX);
-        show_step_line(up->show, rest, strlen(rest));
-        free(rest);
-    }
+    free(up->step_complaint);
+    free(up->step_remark);
+    up->step_complaint = up->step_remark = NULL;
+    memset(up->step_counts, 0, sizeof up->step_counts);
 }
 
 /* What the step said of itself is all there is to say. */
@@ -292,14 +294,13 @@ static void on_step_ended(void *arg, int status)
     } else if (status != 0) {
         step_failed(up, status);
     } else if (up->phase == MIGRATE) {
-        show_done(up->show, "schema", "ready");
-        show_step_output(up);
+        show_done(up->show, "schema", "%s", up->step_remark != NULL ? up->step_remark : "ready");
         move(up, APPLY);
         advance(up);
     } else {
-        show_done(up->show, "manifest", "%s",
-                  base_name(up->options->manifests[up->manifest_next++]));
-        show_step_output(up);
+        show_done(up->show, "manifest", "%s: %d new, %d changed, %d removed",
+                  base_name(up->options->manifests[up->manifest_next++]), up->step_counts[0],
+                  up->step_counts[1], up->step_counts[2]);
         advance(up);
     }
 }
@@ -317,10 +318,7 @@ static void run_step(struct up *up, const char *doing, const char *command, cons
         .death_signal = SIGKILL,
     };
     struct child_callbacks callbacks = {.arg = up, .line = on_step_line, .ended = on_step_ended};
-    free(up->step_complaint);
-    up->step_complaint = NULL;
-    buffer_clear(&up->step_output);
-    up->step_lines = 0;
+    forget_step(up);
     show_begin(up->show, doing);
     up->step = child_start(up->children, &options, &callbacks, &error);
     if (up->step == NULL)
@@ -335,13 +333,13 @@ static char *look_command(const struct up *up)
     const char *program = program_invocation_name;
     if (up->postgres == NULL)
         return mem_format(
-            "%s get runs%s", program,
+            "%s get history%s", program,
             strncmp(settings_origin(up->options->settings, SETTING_DATABASE_URL), "--", 2) == 0
                 ? " --database-url …"
                 : "");
     if (!settings_given(up->options->settings, SETTING_DATA))
-        return mem_format("%s get runs", program);
-    return mem_format("%s get runs --data %s", program, up->data.path);
+        return mem_format("%s get history", program);
+    return mem_format("%s get history --data %s", program, up->data.path);
 }
 
 static void on_fleet_up(void *arg, const char *url)
@@ -488,8 +486,7 @@ static void clean_up(struct up *up)
     for (char **word = up->environment; word != NULL && *word != NULL; word++)
         free(*word);
     free(up->environment);
-    buffer_free(&up->step_output);
-    free(up->step_complaint);
+    forget_step(up);
     free(up->self);
 }
 

@@ -17,8 +17,7 @@
 #define SQLSTATE_LOCK     "55P03"
 #define SQLSTATE_ROLLBACK "40" /* class */
 
-/* --- waiting for another apply ------------------------------------------------------------------
- */
+/* --- waiting for another apply --------------------------------------------------------------- */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -78,8 +77,7 @@ static int lock(struct store *store, const struct apply_options *options, int64_
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 static int read_jobs(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
@@ -153,8 +151,28 @@ static int lock_due(struct apply_plan *plan, struct store *store, struct rota_er
     return failed;
 }
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* What is due under a schedule that is about to change needs that schedule once more. */
+static int read_overdue(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    PGresult *rows;
+    struct store_params params = {0};
+    int32_t *ids = mem_array(plan->trigger_count, sizeof *ids);
+    size_t count = plan_overdue(plan, ids);
+    int failed = 0;
+    if (count > 0) {
+        params_int32s(&params, ids, count);
+        failed = store_wait(store, SQL_DEFINITION_LOAD, &params, STORE_WITHIN, &rows, error);
+        store_params_free(&params);
+        if (failed == 0) {
+            plan_take_overdue(plan, rows);
+            PQclear(rows);
+        }
+    }
+    free(ids);
+    return failed;
+}
+
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int refused(const struct manifest_set *set, struct rota_error *error)
 {
@@ -173,7 +191,7 @@ static int prepare(struct apply_plan *plan, struct store *store, struct rota_err
         return refused(plan->set, error);
     if (!plan->anything)
         return 0;
-    if (lock_due(plan, store, error) != 0)
+    if (lock_due(plan, store, error) != 0 || read_overdue(plan, store, error) != 0)
         return -1;
     return plan_schedule(plan, error);
 }

@@ -7,7 +7,7 @@
 #define COORD_APPLY_H
 
 #include "base/error.h"
-#include "coord/manifest.h"
+#include "coord/manifest_definition.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,9 +19,11 @@ struct store;
 #define APPLY_WAIT_US INT64_C(30000000) /* for another apply to end */
 
 struct apply_options {
-    struct event_base *base; /* the store's */
-    const bool *stop;        /* ends waiting when it becomes true; NULL: nothing does */
-    int64_t wait_us;         /* for another apply to end; 0: APPLY_WAIT_US */
+    struct event_base *base;      /* the store's */
+    const bool *stop;             /* ends waiting when it becomes true; NULL: nothing does */
+    int64_t wait_us;              /* for another apply to end; 0: APPLY_WAIT_US */
+    int64_t misfire_threshold_us; /* of triggers that name none; 0: the default of the setting */
+    int64_t catch_up_rate;        /* made-up runs a second; 0: the default of the setting */
     bool prune;   /* also remove jobs of the manifests' sources that they declare no more */
     bool dry_run; /* compute the difference only */
 };

@@ -2,10 +2,13 @@
 #include "coord/apply_plan.h"
 
 #include "base/memory.h"
+#include "coord/definition.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define RUNS_MAX 20000 /* of old schedules in one apply; triggers beyond it just stay due */
 
 /* Keys of a trigger's definition that say when it fires; the others leave its next firing alone. */
 static const char *const schedule_keys[] = {"cron",     "every",  "repeat", "at", "timezone",
@@ -18,8 +21,7 @@ static const char *const cron_anchor_keys[] = {"cron",     "every", "at", "start
                                                "timezone", "dst",   NULL};
 static const char *const route_keys[] = {"handler", "priority", NULL};
 
-/* --- what is declared ---------------------------------------------------------------------------
- */
+/* --- what is declared ------------------------------------------------------------------------ */
 
 void plan_begin(struct apply_plan *plan, struct manifest_set *set,
                 const struct apply_options *options)
@@ -41,8 +43,8 @@ void plan_begin(struct apply_plan *plan, struct manifest_set *set,
             *planned = (struct plan_job){
                 .manifest = manifest, .job = job, .first_trigger = plan->trigger_count};
             for (size_t k = 0; k < job->trigger_count; k++)
-                plan->triggers[plan->trigger_count++] =
-                    (struct plan_trigger){.job = planned, .trigger = &job->triggers[k]};
+                plan->triggers[plan->trigger_count++] = (struct plan_trigger){
+                    .job = planned, .trigger = &job->triggers[k], .previous_at_us = MANIFEST_UNSET};
         }
     }
 }
@@ -57,13 +59,14 @@ void plan_free(struct apply_plan *plan)
     free(plan->triggers);
     free(plan->found_jobs);
     free(plan->found_triggers);
+    free(plan->found_by_id);
+    free(plan->runs);
     PQclear(plan->job_rows);
     PQclear(plan->trigger_rows);
     *plan = (struct apply_plan){0};
 }
 
-/* --- what there is ------------------------------------------------------------------------------
- */
+/* --- what there is --------------------------------------------------------------------------- */
 
 static int compare_job_names(const void *a, const void *b)
 {
@@ -136,8 +139,7 @@ void plan_take_triggers(struct apply_plan *plan, PGresult *rows)
               compare_trigger_names);
 }
 
-/* --- the difference -----------------------------------------------------------------------------
- */
+/* --- the difference -------------------------------------------------------------------------- */
 
 static void compare_job(struct apply_plan *plan, struct plan_job *job)
 {
@@ -188,8 +190,10 @@ static void compare_trigger(struct apply_plan *plan, struct plan_trigger *trigge
     if (was != NULL && !may_take(plan, trigger, was))
         return;
     trigger->was = was;
-    if (was != NULL)
+    if (was != NULL) {
         was->declared = true;
+        was->planned = trigger;
+    }
     trigger->changed = was == NULL || strcmp(was->definition, trigger->trigger->definition) != 0;
     trigger->reread = !trigger->changed && trigger->job->changed;
     if (trigger->changed)
@@ -211,13 +215,16 @@ int plan_compare(struct apply_plan *plan)
         return -1;
     for (size_t i = 0; i < plan->found_job_count; i++)
         plan->anything |= !plan->found_jobs[i].declared;
-    for (size_t i = 0; i < plan->found_trigger_count; i++)
-        plan->anything |= !plan->found_triggers[i].declared;
+    for (size_t i = 0; i < plan->found_trigger_count; i++) {
+        struct found_trigger *found = &plan->found_triggers[i];
+        const struct found_job *job = found->declared ? NULL : find_job(plan, found->job);
+        found->job_goes = job != NULL && !job->declared;
+        plan->anything |= !found->declared;
+    }
     return 0;
 }
 
-/* --- next firings -------------------------------------------------------------------------------
- */
+/* --- next firings ---------------------------------------------------------------------------- */
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -226,29 +233,105 @@ static int compare_ids(const void *a, const void *b)
     return (left->id > right->id) - (left->id < right->id);
 }
 
+static struct found_trigger *find_by_id(const struct apply_plan *plan, int32_t id)
+{
+    struct found_trigger wanted = {.id = id}, *key = &wanted;
+    struct found_trigger **at = bsearch(&key, plan->found_by_id, plan->found_trigger_count,
+                                        sizeof *plan->found_by_id, compare_ids);
+    return at != NULL ? *at : NULL;
+}
+
 void plan_take_due(struct apply_plan *plan, const PGresult *rows)
 {
     size_t count = plan->found_trigger_count;
-    struct found_trigger **by_id = mem_array(count, sizeof *by_id);
+    plan->found_by_id = mem_array(count, sizeof *plan->found_by_id);
     for (size_t i = 0; i < count; i++)
-        by_id[i] = &plan->found_triggers[i];
-    if (count > 0)
-        qsort(by_id, count, sizeof *by_id, compare_ids);
+        plan->found_by_id[i] = &plan->found_triggers[i];
+    qsort(plan->found_by_id, count, sizeof *plan->found_by_id, compare_ids);
     for (int i = 0; i < PQntuples(rows); i++) {
-        struct found_trigger wanted = {.id = row_int32(rows, i, 0)}, *key = &wanted;
-        struct found_trigger **at = bsearch(&key, by_id, count, sizeof *by_id, compare_ids);
-        if (at == NULL)
-            continue;
-        (*at)->locked = true;
-        (*at)->state = row_char(rows, i, 1);
-        (*at)->next_at_us = time_or_unset(rows, i, 2);
-        (*at)->previous_at_us = time_or_unset(rows, i, 3);
-        int64_t clock_us = row_time(rows, i, 4);
+        struct found_trigger *found = find_by_id(plan, row_int32(rows, i, 0));
+        found->locked = true;
+        found->state = row_char(rows, i, 1);
+        found->next_at_us = time_or_unset(rows, i, 2);
+        found->previous_at_us = time_or_unset(rows, i, 3);
+        found->paused = row_bool(rows, i, 4);
+        int64_t clock_us = row_time(rows, i, 5);
         if (clock_us > plan->clock_us)
             plan->clock_us = clock_us;
     }
-    free(by_id);
 }
+
+/* --- what was due -------------------------------------------------------------------------------
+ */
+
+static bool is_due(const struct apply_plan *plan, const struct found_trigger *was)
+{
+    return was->locked && (was->state == 'W' || was->state == 'B') &&
+           was->next_at_us != MANIFEST_UNSET && was->next_at_us <= plan->clock_us;
+}
+
+size_t plan_overdue(const struct apply_plan *plan, int32_t *ids)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->trigger_count; i++) {
+        const struct plan_trigger *planned = &plan->triggers[i];
+        const struct found_trigger *was = planned->was;
+        if (was != NULL && planned->reschedule && is_due(plan, was) && was->state == 'W' &&
+            !was->paused)
+            ids[count++] = was->id;
+    }
+    return count;
+}
+
+static void add_runs(struct apply_plan *plan, const struct plan_trigger *planned,
+                     const struct misfire_decision *decision)
+{
+    size_t count = (size_t)decision->run_count;
+    if (count == 0)
+        return;
+    plan->runs = mem_resize(plan->runs, plan->run_count + count, sizeof *plan->runs);
+    for (size_t i = 0; i < count; i++)
+        plan->runs[plan->run_count++] =
+            (struct plan_run){planned, decision->runs[i].scheduled_us, decision->runs[i].missed,
+                              decision->runs[i].made_up};
+}
+
+/*
+ * The old schedule holds up to the moment of the apply. A node cannot evaluate it any more after
+ * that, so what fell due and was not fired is decided here, as a node would have.
+ */
+static void settle(struct apply_plan *plan, struct found_trigger *was, const struct trigger *old,
+                   struct misfire_decision *decision)
+{
+    struct plan_trigger *planned = was->planned;
+    if (old->schedule == NULL || plan->run_count >= RUNS_MAX)
+        return;
+    misfire_decide(old->schedule, &old->rule, was->next_at_us, plan->clock_us, decision);
+    add_runs(plan, planned, decision);
+    planned->settled = true;
+    planned->fired = decision->run_count;
+    planned->missed = decision->missed;
+    planned->misfired = decision->made_up_count;
+    if (decision->run_count > 0)
+        planned->previous_at_us = was->previous_at_us =
+            decision->runs[decision->run_count - 1].scheduled_us;
+}
+
+void plan_take_overdue(struct apply_plan *plan, const PGresult *rows)
+{
+    int64_t threshold_us = plan->options->misfire_threshold_us;
+    struct misfire_decision *decision = mem_alloc(sizeof *decision);
+    for (int i = 0; i < PQntuples(rows); i++) {
+        struct trigger *old = trigger_from_row(
+            rows, i, plan->set->zones, threshold_us > 0 ? threshold_us : MISFIRE_THRESHOLD_US);
+        settle(plan, find_by_id(plan, old->id), old, decision);
+        trigger_unref(old);
+    }
+    free(decision);
+}
+
+/* --- next firings -------------------------------------------------------------------------------
+ */
 
 static struct schedule_spec spec_of(const struct plan_trigger *planned)
 {
@@ -303,12 +386,11 @@ static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *
     return 0;
 }
 
-/* An occurrence of the old schedule that is due was promised: it fires, the new schedule follows.
- */
-static bool still_due(const struct apply_plan *plan, const struct found_trigger *was)
+/* What is due but paused, or blocked, is not ours to decide: it stays due, the new schedule
+ * follows. */
+static bool stays_due(const struct apply_plan *plan, const struct plan_trigger *planned)
 {
-    return was != NULL && (was->state == 'W' || was->state == 'B') &&
-           was->next_at_us != MANIFEST_UNSET && was->next_at_us <= plan->clock_us;
+    return planned->was != NULL && !planned->settled && is_due(plan, planned->was);
 }
 
 static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
@@ -324,7 +406,7 @@ static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
     planned->reschedule |= was == NULL || in_error;
     if (!planned->reschedule)
         return 0;
-    if (still_due(plan, was))
+    if (stays_due(plan, planned))
         planned->next_at_us = was->next_at_us;
     else if (first_occurrence(plan, planned, &planned->next_at_us, error) != 0)
         return -1;
@@ -347,91 +429,4 @@ int plan_priority(const struct plan_trigger *trigger)
 {
     int64_t own = trigger->trigger->priority;
     return (int)(own != MANIFEST_UNSET ? own : trigger->job->job->priority);
-}
-
-/* --- telling ------------------------------------------------------------------------------------
- */
-
-/* There is room: plan_diff() has seen to it. The differences go over. */
-static struct apply_change *add_change(struct apply_diff *diff, enum apply_action action,
-                                       const char *name, const char *source,
-                                       struct manifest_differences *differences)
-{
-    struct apply_change *change = &diff->changes[diff->count++];
-    *change = (struct apply_change){.action = action,
-                                    .name = mem_string(name),
-                                    .source = mem_string(source),
-                                    .next_at_us = MANIFEST_UNSET};
-    if (differences != NULL) {
-        change->differences = *differences;
-        *differences = (struct manifest_differences){0};
-    }
-    return change;
-}
-
-static void diff_trigger(struct apply_diff *diff, struct plan_trigger *planned)
-{
-    if (!planned->changed) {
-        diff->triggers_unchanged++;
-        return;
-    }
-    struct apply_change *change =
-        add_change(diff, planned->was == NULL ? APPLY_CREATE : APPLY_CHANGE, planned->trigger->name,
-                   planned->job->manifest->source, &planned->differences);
-    change->trigger = true;
-    change->job = mem_string(planned->job->job->name);
-    change->scheduled = planned->reschedule;
-    if (planned->reschedule)
-        change->next_at_us = planned->next_at_us;
-}
-
-static void diff_removed(struct apply_plan *plan, struct apply_diff *diff)
-{
-    for (size_t i = 0; i < plan->found_job_count; i++)
-        if (!plan->found_jobs[i].declared)
-            add_change(diff, APPLY_REMOVE, plan->found_jobs[i].name, plan->found_jobs[i].source,
-                       NULL);
-    for (size_t i = 0; i < plan->found_trigger_count; i++) {
-        const struct found_trigger *gone = &plan->found_triggers[i];
-        if (gone->declared)
-            continue;
-        struct apply_change *change =
-            add_change(diff, APPLY_REMOVE, gone->name, gone->source, NULL);
-        change->trigger = true;
-        change->job = mem_string(gone->job);
-        const struct found_job *job = find_job(plan, gone->job);
-        change->implied = job != NULL && !job->declared;
-    }
-}
-
-void plan_diff(struct apply_plan *plan, struct apply_diff *ret_diff)
-{
-    struct apply_diff diff = {0};
-    size_t most =
-        plan->job_count + plan->trigger_count + plan->found_job_count + plan->found_trigger_count;
-    diff.changes = mem_array(most, sizeof *diff.changes);
-    for (size_t i = 0; i < plan->job_count; i++) {
-        struct plan_job *job = &plan->jobs[i];
-        if (job->changed)
-            add_change(&diff, job->was == NULL ? APPLY_CREATE : APPLY_CHANGE, job->job->name,
-                       job->manifest->source, &job->differences);
-        else
-            diff.jobs_unchanged++;
-        for (size_t k = 0; k < job->job->trigger_count; k++)
-            diff_trigger(&diff, &plan->triggers[job->first_trigger + k]);
-    }
-    diff_removed(plan, &diff);
-    *ret_diff = diff;
-}
-
-void apply_diff_free(struct apply_diff *diff)
-{
-    for (size_t i = 0; i < diff->count; i++) {
-        free(diff->changes[i].name);
-        free(diff->changes[i].job);
-        free(diff->changes[i].source);
-        manifest_differences_free(&diff->changes[i].differences);
-    }
-    free(diff->changes);
-    *diff = (struct apply_diff){0};
 }

@@ -26,7 +26,10 @@ struct found_trigger {
         previous_at_us; /* MANIFEST_UNSET: none; previous is known once it is locked */
     char state;
     bool declared; /* or it goes */
+    bool job_goes; /* and it with it */
     bool locked;
+    bool paused;                  /* known once it is locked */
+    struct plan_trigger *planned; /* NULL: it goes */
 };
 
 struct plan_job {
@@ -49,7 +52,18 @@ struct plan_trigger {
     int64_t start_at_us;
     int64_t next_at_us; /* MANIFEST_UNSET: none */
     char state;
+    bool settled;           /* what was due under the old schedule has become runs, these: */
+    int64_t previous_at_us; /* the newest of them; MANIFEST_UNSET: none */
+    int64_t fired, missed, misfired;
     struct manifest_differences differences;
+};
+
+/* A run of an old schedule, made as a new one takes its place. */
+struct plan_run {
+    const struct plan_trigger *trigger;
+    int64_t scheduled_us;
+    int64_t missed;
+    bool made_up;
 };
 
 struct apply_plan {
@@ -58,13 +72,16 @@ struct apply_plan {
     PGresult *job_rows, *trigger_rows;
     struct found_job *found_jobs;
     size_t found_job_count;
-    struct found_trigger *found_triggers;
+    struct found_trigger *found_triggers; /* by name */
+    struct found_trigger **found_by_id;
     size_t found_trigger_count;
     struct plan_job *jobs;
     size_t job_count;
     struct plan_trigger *triggers;
     size_t trigger_count;
-    int64_t clock_us; /* the database's */
+    struct plan_run *runs;
+    size_t run_count;
+    int64_t clock_us; /* the database's: from here on the new definitions hold */
     bool anything;    /* to be written */
 };
 
@@ -83,6 +100,11 @@ int plan_compare(struct apply_plan *plan);
 
 /* Where the triggers that are about to change stand, now that they are locked. */
 void plan_take_due(struct apply_plan *plan, const PGresult *rows);
+
+/* Triggers with a new schedule that are due under the old one: room for their ids in ids[]. */
+size_t plan_overdue(const struct apply_plan *plan, int32_t *ids);
+/* Their old definitions (definition_load.sql): what fell due meets the old misfire policy. */
+void plan_take_overdue(struct apply_plan *plan, const PGresult *rows);
 
 /* Next firings of what has a new schedule. */
 int plan_schedule(struct apply_plan *plan, struct rota_error *error);

@@ -1,7 +1,9 @@
-/* What an apply changed, for people and as JSON. See apply.h. */
+/* What an apply changed: as a list, for people, and as JSON. See apply.h. */
 #include "base/instant.h"
-#include "coord/apply.h"
+#include "base/memory.h"
+#include "coord/apply_plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define SHOWN_MAX                                                                                  \
@@ -85,8 +87,7 @@ void apply_show_text(const struct apply_diff *diff, struct buffer *text)
                   diff->triggers_unchanged == 1 ? "" : "s");
 }
 
-/* --- JSON ---------------------------------------------------------------------------------------
- */
+/* --- JSON ------------------------------------------------------------------------------------ */
 
 static void put_member(struct buffer *text, const char *key, const char *value)
 {
@@ -130,4 +131,90 @@ void apply_show_json(const struct apply_diff *diff, bool dry_run, struct buffer 
     buffer_format(text,
                   "],\n\"unchanged\":{\"jobs\":%zu,\"triggers\":%zu},\"runs_cancelled\":%lld}\n",
                   diff->jobs_unchanged, diff->triggers_unchanged, (long long)diff->runs_cancelled);
+}
+
+/* --- the list ------------------------------------------------------------------------------------
+ */
+
+/* There is room: plan_diff() has seen to it. The differences go over. */
+static struct apply_change *add_change(struct apply_diff *diff, enum apply_action action,
+                                       const char *name, const char *source,
+                                       struct manifest_differences *differences)
+{
+    struct apply_change *change = &diff->changes[diff->count++];
+    *change = (struct apply_change){.action = action,
+                                    .name = mem_string(name),
+                                    .source = mem_string(source),
+                                    .next_at_us = MANIFEST_UNSET};
+    if (differences != NULL) {
+        change->differences = *differences;
+        *differences = (struct manifest_differences){0};
+    }
+    return change;
+}
+
+static void diff_trigger(struct apply_diff *diff, struct plan_trigger *planned)
+{
+    if (!planned->changed) {
+        diff->triggers_unchanged++;
+        return;
+    }
+    struct apply_change *change =
+        add_change(diff, planned->was == NULL ? APPLY_CREATE : APPLY_CHANGE, planned->trigger->name,
+                   planned->job->manifest->source, &planned->differences);
+    change->trigger = true;
+    change->job = mem_string(planned->job->job->name);
+    change->scheduled = planned->reschedule;
+    if (planned->reschedule)
+        change->next_at_us = planned->next_at_us;
+}
+
+static void diff_removed(struct apply_plan *plan, struct apply_diff *diff)
+{
+    for (size_t i = 0; i < plan->found_job_count; i++)
+        if (!plan->found_jobs[i].declared)
+            add_change(diff, APPLY_REMOVE, plan->found_jobs[i].name, plan->found_jobs[i].source,
+                       NULL);
+    for (size_t i = 0; i < plan->found_trigger_count; i++) {
+        const struct found_trigger *gone = &plan->found_triggers[i];
+        if (gone->declared)
+            continue;
+        struct apply_change *change =
+            add_change(diff, APPLY_REMOVE, gone->name, gone->source, NULL);
+        change->trigger = true;
+        change->job = mem_string(gone->job);
+        change->implied = gone->job_goes;
+    }
+}
+
+void plan_diff(struct apply_plan *plan, struct apply_diff *ret_diff)
+{
+    struct apply_diff diff = {0};
+    size_t most =
+        plan->job_count + plan->trigger_count + plan->found_job_count + plan->found_trigger_count;
+    diff.changes = mem_array(most, sizeof *diff.changes);
+    for (size_t i = 0; i < plan->job_count; i++) {
+        struct plan_job *job = &plan->jobs[i];
+        if (job->changed)
+            add_change(&diff, job->was == NULL ? APPLY_CREATE : APPLY_CHANGE, job->job->name,
+                       job->manifest->source, &job->differences);
+        else
+            diff.jobs_unchanged++;
+        for (size_t k = 0; k < job->job->trigger_count; k++)
+            diff_trigger(&diff, &plan->triggers[job->first_trigger + k]);
+    }
+    diff_removed(plan, &diff);
+    *ret_diff = diff;
+}
+
+void apply_diff_free(struct apply_diff *diff)
+{
+    for (size_t i = 0; i < diff->count; i++) {
+        free(diff->changes[i].name);
+        free(diff->changes[i].job);
+        free(diff->changes[i].source);
+        manifest_differences_free(&diff->changes[i].differences);
+    }
+    free(diff->changes);
+    *diff = (struct apply_diff){0};
 }

@@ -2,11 +2,14 @@
  */
 #include "coord/apply_plan.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define CATCH_UP_RATE 100 /* a second; the default of the setting */
 
 /*
  * One value of each element of a list, as the parameter of a statement. `get` fills the element's
@@ -80,8 +83,7 @@ static int run(struct columns *columns, struct store *store, enum statement_id s
     return failed;
 }
 
-/* --- jobs ---------------------------------------------------------------------------------------
- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 #define JOB_COLUMN(type, function, expression)                                                     \
     static type function(const void *row)                                                          \
@@ -151,8 +153,7 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
     return run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
 }
 
-/* --- triggers -----------------------------------------------------------------------------------
- */
+/* --- triggers -------------------------------------------------------------------------------- */
 
 #define TRIGGER_COLUMN(type, function, expression)                                                 \
     static type function(const void *row)                                                          \
@@ -186,6 +187,10 @@ TRIGGER_COLUMN(int64_t, trigger_threshold, trigger->misfire_threshold_ms)
 TRIGGER_COLUMN(int64_t, trigger_limit, trigger->misfire_limit)
 TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
 TRIGGER_COLUMN(int64_t, trigger_next, planned->next_at_us)
+TRIGGER_COLUMN(int64_t, trigger_previous, planned->previous_at_us)
+TRIGGER_COLUMN(int64_t, trigger_fired, planned->fired)
+TRIGGER_COLUMN(int64_t, trigger_missed, planned->missed)
+TRIGGER_COLUMN(int64_t, trigger_misfired, planned->misfired)
 TRIGGER_COLUMN(const char *, trigger_state,
                planned->state == 'C'   ? "C"
                : planned->state == 'B' ? "B"
@@ -232,8 +237,42 @@ static int write_due(struct store *store, const void *const *rows, size_t count,
     add_int32s(&columns, trigger_priority);
     add_texts(&columns, trigger_state);
     add_times(&columns, trigger_next);
+    add_times(&columns, trigger_previous);
+    add_int64s(&columns, trigger_fired);
+    add_int64s(&columns, trigger_missed);
+    add_int64s(&columns, trigger_misfired);
     params_int64(&columns.params, revision);
     return run(&columns, store, SQL_MANIFEST_WRITE_DUE, error);
+}
+
+static int fire_due(const struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    size_t count = plan->run_count;
+    struct store_params params = {0};
+    int64_t rate = plan->options->catch_up_rate > 0 ? plan->options->catch_up_rate : CATCH_UP_RATE;
+    const char **names = mem_array(count, sizeof *names);
+    int64_t *scheduled = mem_array(count, sizeof *scheduled);
+    int32_t *missed = mem_array(count, sizeof *missed);
+    bool *made_up = mem_array(count, sizeof *made_up);
+    for (size_t i = 0; i < count; i++) {
+        const struct plan_run *made = &plan->runs[i];
+        names[i] = made->trigger->trigger->name;
+        scheduled[i] = made->scheduled_us;
+        missed[i] = made->missed < INT32_MAX ? (int32_t)made->missed : INT32_MAX;
+        made_up[i] = made->made_up;
+    }
+    params_texts(&params, names, count);
+    params_times(&params, scheduled, count);
+    params_int32s(&params, missed, count);
+    params_bools(&params, made_up, count);
+    params_int64(&params, US_PER_SECOND / rate);
+    int failed = store_wait(store, SQL_MANIFEST_FIRE_DUE, &params, STORE_WITHIN, NULL, error);
+    store_params_free(&params);
+    free(names);
+    free(scheduled);
+    free(missed);
+    free(made_up);
+    return failed;
 }
 
 static int touch_triggers(struct store *store, const void *const *rows, size_t count,
@@ -247,8 +286,7 @@ static int touch_triggers(struct store *store, const void *const *rows, size_t c
     return run(&columns, store, SQL_MANIFEST_TOUCH_TRIGGERS, error);
 }
 
-/* --- the order of things ------------------------------------------------------------------------
- */
+/* --- the order of things --------------------------------------------------------------------- */
 
 static int next_revision(struct store *store, int64_t *ret_revision, struct rota_error *error)
 {
@@ -363,6 +401,8 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
         failed = write_all_jobs(plan, store, rows, revision, error);
     if (failed == 0)
         failed = write_all_triggers(plan, store, rows, revision, error);
+    if (failed == 0 && plan->run_count > 0)
+        failed = fire_due(plan, store, error);
     if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
         failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
     free(rows);

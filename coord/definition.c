@@ -245,18 +245,10 @@ void definitions_put_jobs(struct definitions *definitions, const PGresult *resul
     }
 }
 
-static bool has_key(const struct json *json, struct slice key)
-{
-    for (const struct json_value *at = json_first(json, json->values); at != NULL; at = json_next(json, at))
-        if (at->raw.length == key.length && memcmp(at->raw.data, key.data, key.length) == 0)
-            return true;
-    return false;
-}
-
-static void put_members(struct buffer *out, const struct json *json, const struct json *except)
+static void put_members(struct buffer *out, const struct json *json, const struct json_keys *except)
 {
     for (const struct json_value *at = json_first(json, json->values); at != NULL; at = json_next(json, at)) {
-        if (except != NULL && has_key(except, at->raw))
+        if (except != NULL && json_keys_have(except, at))
             continue;
         if (out->data[out->length - 1] != '{')
             buffer_char(out, ',');
@@ -275,10 +267,13 @@ void data_merge(struct buffer *out, struct slice base, struct slice over)
     bool merged = usable && over.data != NULL && json_parse(&above, over.data, over.length, NULL) == 0 &&
                   above.values->type == JSON_OBJECT;
     if (merged && above.values->count > 0 && below.values->count > 0) {
+        struct json_keys keys;
+        json_keys_sort(&above, above.values, &keys);
         buffer_char(out, '{');
-        put_members(out, &below, &above);
+        put_members(out, &below, &keys);
         put_members(out, &above, NULL);
         buffer_char(out, '}');
+        json_keys_free(&keys);
     } else if (over.data != NULL && (!merged || above.values->count > 0)) {
         buffer_append(out, over.data, over.length);
     } else if (base.data != NULL) {

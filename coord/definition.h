@@ -78,7 +78,8 @@ void definitions_put_jobs(struct definitions *definitions, const PGresult *resul
 /* One row of definition_load as a trigger of its own (one reference, the caller's). */
 struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones, int64_t misfire_threshold_us);
 
-/* `over` laid over `base`, both JSON objects: its members win, all bytes stay as they are. */
+/* `over` laid over `base`, both JSON objects: its members win, however their keys are spelled; the bytes
+ * of keys and values stay as they are. If either is no object, `over` alone. */
 void data_merge(struct buffer *out, struct slice base, struct slice over);
 
 #endif

@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DAY_US            (86400 * US_PER_SECOND)
-#define DURATION_MAX_US   (36500 * DAY_US)
-#define DESCRIPTION_MAX   10000
-#define ATTEMPTS_MAX      1000 /* a run that failed so often needs a person */
-#define IMMEDIATE_RETRIES 5 /* attempts of "retry": "immediate", which has no pause between them   \
-                             */
+#define DAY_US          (86400 * US_PER_SECOND)
+#define DURATION_MAX_US (36500 * DAY_US)
+#define DESCRIPTION_MAX 10000
+#define ATTEMPTS_MAX    1000 /* a run that failed so often needs a person */
+#define IMMEDIATE_RETRIES                                                                          \
+    5 /* attempts of "retry": "immediate", which has no pause between them                         \
+       */
 
 const char *const manifest_kinds[] = {
     [SCHEDULE_CRON] = "cron", [SCHEDULE_EVERY] = "every", [SCHEDULE_AT] = "at", NULL};
@@ -131,8 +132,7 @@ static const struct manifest_key dst_keys[] = {
 /* The keys that are schedules; the first ones by enum schedule_kind. */
 static const char *const schedule_keys[] = {"cron", "every", "at", "calendar_interval", "daily"};
 
-/* --- helpers ------------------------------------------------------------------------------------
- */
+/* --- helpers --------------------------------------------------------------------------------- */
 
 /* True for an object; tells otherwise. */
 static bool is_object(struct manifest_reader *reader, const struct json_value *value,
@@ -184,8 +184,7 @@ static void want_key(struct manifest_reader *reader, const struct json_value *ob
         manifest_problem(reader, object, "%s has no \"%s\"; %s", what, key, hint);
 }
 
-/* --- triggers -----------------------------------------------------------------------------------
- */
+/* --- triggers -------------------------------------------------------------------------------- */
 
 /* The kind is told by which key is there; exactly one has to be. */
 static void read_kind(struct manifest_reader *reader, const struct json_value *object,
@@ -324,7 +323,8 @@ static void read_trigger(struct manifest_reader *reader, const struct json_value
         if (reading.dst != NULL)
             read_dst(reader, what, &reading);
         want_key(reader, object, what, "name", "add one: it is unique in the fleet");
-        check_schedule(reader, object, what, &reading.trigger);
+        if (!manifest_full(reader)) /* an unknown zone costs a search for a similar one */
+            check_schedule(reader, object, what, &reading.trigger);
     }
     free(what);
     *ret_trigger = reading.trigger;
@@ -343,8 +343,7 @@ static void read_triggers(struct manifest_reader *reader, const struct json_valu
     }
 }
 
-/* --- jobs ---------------------------------------------------------------------------------------
- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 static void read_retry(struct manifest_reader *reader, const char *job_what,
                        struct job_reading *reading)

@@ -15,8 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MANIFEST_SIZE_MAX (16u << 20)   /* bytes of one text: far above 100,000 triggers by hand */
-#define MANIFEST_DATA_MAX (256u << 10)  /* bytes of one `data`: each claim carries it to a worker  \
+#define MANIFEST_SIZE_MAX (16u << 20) /* bytes of one text: far above 100,000 triggers by hand */
+#define MANIFEST_DATA_MAX                                                                          \
+    (256u << 10)                        /* bytes of one `data`: each claim carries it to a worker  \
                                          */
 #define MANIFEST_NAME_MAX     254       /* characters; also what the database checks */
 #define MANIFEST_PROBLEMS_MAX 50        /* lines kept; more are only counted */
@@ -122,30 +123,5 @@ int manifest_check(struct manifest_set *set);
 /* Adds a problem at an offset of a manifest's text. */
 void manifest_problem_at(struct manifest_set *set, const struct manifest *manifest, size_t offset,
                          const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-/* --- definitions (coord/manifest_definition.c) --------------------------------------------------
- */
-
-/* Set `definition`. Only what differs from its default is in it, in one order. */
-void manifest_define_job(struct manifest_job *job);
-void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_name);
-
-/* A key of two definitions that is not the same in both; raw JSON, absent where it has its default.
- */
-struct manifest_difference {
-    char *key;
-    char *before; /* NULL: the default */
-    char *after;
-};
-
-struct manifest_differences {
-    struct manifest_difference *items;
-    size_t count;
-};
-
-void manifest_compare(struct manifest_differences *ret_differences, const char *before,
-                      const char *after);
-bool manifest_differs(const struct manifest_differences *differences, const char *const *keys);
-void manifest_differences_free(struct manifest_differences *differences);
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/instant.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "coord/manifest.h"
+#include "coord/manifest_definition.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -158,8 +158,7 @@ void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_n
     trigger->definition = take_text(&out);
 }
 
-/* --- comparing ----------------------------------------------------------------------------------
- */
+/* --- comparing ------------------------------------------------------------------------------- */
 
 static void add_difference(struct manifest_differences *differences, const struct json_value *key,
                            const struct json_value *before, const struct json_value *after)

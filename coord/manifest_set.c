@@ -2,7 +2,7 @@
  * Manifests that are applied together: texts, files and directories of them, and what is unique
  * among them all. See manifest.h.
  */
-#include "coord/manifest.h"
+#include "coord/manifest_definition.h"
 
 #include "base/memory.h"
 #include "coord/manifest_value.h"
@@ -104,8 +104,7 @@ void manifest_add(struct manifest_set *set, const char *file, char *text, size_t
     }
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ----------------------------------------------------------------------------------- */
 
 /* Reads to the end, or one byte more than is allowed. 0 or -1 with errno. */
 static int read_all(int fd, struct buffer *ret_text)
@@ -178,8 +177,7 @@ void manifest_add_path(struct manifest_set *set, const char *path)
         add_file(set, path);
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 struct declared {
     const char *name;

@@ -15,8 +15,7 @@
 #define LINE_SIZE   1000 /* of one problem */
 #define SHOWN_BYTES 80   /* of a value quoted in a problem */
 
-/* --- problems -----------------------------------------------------------------------------------
- */
+/* --- problems -------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 4, 0))) static void add_problem(struct manifest_set *set,
                                                               const struct manifest *manifest,
@@ -55,6 +54,11 @@ void manifest_problem(struct manifest_reader *reader, const struct json_value *a
     va_end(args);
 }
 
+bool manifest_full(const struct manifest_reader *reader)
+{
+    return reader->set->problems.count >= MANIFEST_PROBLEMS_MAX;
+}
+
 const char *manifest_shown(const struct json_value *value, char shown[MANIFEST_WHAT_SIZE])
 {
     if (value->type == JSON_ARRAY || value->type == JSON_OBJECT)
@@ -68,8 +72,7 @@ const char *manifest_shown(const struct json_value *value, char shown[MANIFEST_W
     return shown;
 }
 
-/* --- what would be right ------------------------------------------------------------------------
- */
+/* --- what would be right --------------------------------------------------------------------- */
 
 static void list_choices(struct buffer *out, const struct manifest_key *key)
 {
@@ -128,6 +131,10 @@ static void refuse(struct manifest_reader *reader, const struct json_value *valu
 {
     struct buffer right = {0};
     char shown[MANIFEST_WHAT_SIZE];
+    if (manifest_full(reader)) {
+        reader->set->problems.count++;
+        return;
+    }
     describe(&right, key);
     if (key->type == KEY_CHOICE && value->type == JSON_STRING) {
         char *word = json_text(value);
@@ -145,8 +152,7 @@ static void refuse(struct manifest_reader *reader, const struct json_value *valu
     buffer_free(&right);
 }
 
-/* --- values -------------------------------------------------------------------------------------
- */
+/* --- values ---------------------------------------------------------------------------------- */
 
 /* Characters of valid UTF-8; -1 when there is a control character that may not be. */
 static int64_t count_characters(const char *text, bool one_line)
@@ -154,7 +160,7 @@ static int64_t count_characters(const char *text, bool one_line)
     int64_t count = 0;
     for (; *text != '\0'; text++) {
         unsigned char byte = (unsigned char)*text;
-        if (byte == 0x7f || (byte < 0x20 && (one_line || (byte != '\n' && byte != '\t'))))
+        if (byte == 0x7f || (byte < 0x20 && (one_line || strchr("\n\r\t", byte) == NULL)))
             return -1;
         count += (byte & 0xc0) != 0x80;
     }
@@ -311,8 +317,7 @@ static void read_member(struct manifest_reader *reader, const struct json_value 
         refuse(reader, value, what, key);
 }
 
-/* --- keys ---------------------------------------------------------------------------------------
- */
+/* --- keys ------------------------------------------------------------------------------------ */
 
 static void refuse_key(struct manifest_reader *reader, const struct json_value *at,
                        const char *what, const struct manifest_key *keys, size_t key_count)
@@ -321,6 +326,10 @@ static void refuse_key(struct manifest_reader *reader, const struct json_value *
     struct buffer hint = {0};
     char shown[MANIFEST_WHAT_SIZE];
     size_t count = 0;
+    if (manifest_full(reader)) {
+        reader->set->problems.count++;
+        return;
+    }
     assert(key_count <= sizeof names / sizeof *names);
     for (size_t i = 0; i < key_count; i++)
         if (keys[i].type != KEY_LATER)

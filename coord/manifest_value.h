@@ -44,6 +44,9 @@ struct manifest_reader {
 void manifest_problem(struct manifest_reader *reader, const struct json_value *at,
                       const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* True when a further problem would only be counted: no need to find out more about it. */
+bool manifest_full(const struct manifest_reader *reader);
+
 /* `what` names the object in messages: job "x". */
 void manifest_read(struct manifest_reader *reader, const struct json_value *object,
                    const char *what, const struct manifest_key *keys, size_t key_count, void *into);

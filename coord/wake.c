@@ -151,7 +151,7 @@ static void on_routes(void *arg, const struct store_answer *answer)
 static void load_routes(struct wake *w)
 {
     w->stale = true;
-    if (w->loading || !store_ready(w->node->session))
+    if (w->loading || w->node->session == NULL || !store_ready(w->node->session))
         return;
     w->stale = false;
     struct store_params params = {0};

@@ -23,12 +23,28 @@ for argument; do
 done
 
 work=
+child=
 passed=0
 failed=0
 skipped=0
 
+# Runs a command so that a signal to this script ends it at once: in the background, where a shell
+# would have it ignore Ctrl-C, which env takes back.
+run_child() {
+    env --default-signal=INT,QUIT "$@" &
+    child=$!
+    wait "$child"
+    status=$?
+    child=
+    return $status
+}
+
 finish() {
     trap - EXIT INT TERM HUP
+    if [ -n "$child" ]; then
+        kill -INT "$child" 2>/dev/null # pytest cleans up after this one only
+        wait "$child" 2>/dev/null
+    fi
     postgres_stop
     [ -n "$work" ] && rm -rf "$work"
     [ "$skipped" -eq 0 ] || say "$skipped skipped"
@@ -60,12 +76,12 @@ build() {
     shift
     say "== build $directory $*"
     if [ ! -f "$directory/build.ninja" ]; then
-        meson setup "$directory" -Dwerror=true "$@" >"$work/setup.log" 2>&1 || {
+        run_child meson setup "$directory" -Dwerror=true "$@" >"$work/setup.log" 2>&1 || {
             cat "$work/setup.log"
             return 1
         }
     fi
-    ninja -C "$directory" >"$work/ninja.log" 2>&1 || {
+    run_child ninja -C "$directory" >"$work/ninja.log" 2>&1 || {
         cat "$work/ninja.log"
         return 1
     }
@@ -88,7 +104,7 @@ unit() {
     [ -n "$names" ] || return 0
     say "== unit tests $directory $*"
     rm -f "$directory/meson-logs/testlog.junit.xml"
-    meson test -C "$directory" --no-rebuild --print-errorlogs "$@" $names
+    run_child meson test -C "$directory" --no-rebuild --print-errorlogs "$@" $names
     status=$?
     logs=$(ls "$directory"/meson-logs/testlog*.junit.xml 2>/dev/null)
     before=$failed
@@ -97,16 +113,14 @@ unit() {
     [ $status -eq 0 ] || [ $failed -gt $before ] || fail "meson test, status $status"
 }
 
-# integration DIR LIMIT_S PYTEST-ARGUMENTS…
+# integration DIR
 integration() {
     directory=$1
-    limit_s=$2
-    shift 2
     [ -n "$(ls tests/integration/test_*.py 2>/dev/null)" ] || return 0
     say "== integration tests $directory"
-    ROTA_BINARY=$root/$directory/cmd/rota timeout -k 60 "$limit_s" \
-        /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$work/pytest.xml" \
-        ${words:+-k "$words"} "$@" tests/integration
+    export ROTA_BINARY="$root/$directory/cmd/rota"
+    run_child timeout -k 60 "$limit_s" /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+        --junitxml="$work/pytest.xml" ${words:+-k "$words"} tests/integration
     status=$?
     [ $status -ne 5 ] || return 0 # no test has such a name
     before=$failed
@@ -124,18 +138,21 @@ chmod 711 "$work"
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-[ -z "$full" ] || export ROTA_TEST_LONG=1
+limit_s=840 # of the integration tests
+[ -z "$full" ] || { export ROTA_TEST_LONG=1 && limit_s=5400; }
 
 build build-test || { fail "the build"; exit; }
 mkdir "$work/postgres" && chmod 700 "$work/postgres"
 postgres_start "$work/postgres" || { fail "PostgreSQL does not start"; exit; }
 unit build-test
-integration build-test "${full:+5400}${full:-840}"
+integration build-test
 
 if [ -n "$full" ]; then
     if build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug; then
         unit build-asan
-        ROTA_TEST_SANITIZED=1 integration build-asan 5400
+        export ROTA_TEST_SANITIZED=1 # slower by far: for tests that measure
+        integration build-asan
+        unset ROTA_TEST_SANITIZED
     else
         fail "the build with sanitizers"
     fi

@@ -149,10 +149,10 @@ static bool on_message(void *arg, const struct protocol_message *message)
         answer_news(process, message);
         return false;
     case PROTOCOL_LOCK:
-        lock_wanted(process, message);
+        worker_lock_wanted(process, message);
         return false;
     case PROTOCOL_UNLOCK:
-        lock_released(process, message->ref);
+        worker_lock_released(process, message->ref);
         return false;
     default:
         return false;

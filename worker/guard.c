@@ -4,6 +4,7 @@
  * runs at the end of the lease, everything at the end of the coordinator. It knows no database and
  * waits for nobody: what the coordinator does not read is kept, and is at most two events a worker.
  */
+#include "worker/guard_mark.h"
 #include "worker/guard_wire.h"
 #include "worker/spawn.h"
 #include "worker/tree.h"
@@ -13,14 +14,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -133,11 +132,9 @@ static bool guard_reap(struct guard *guard)
 static bool guard_spares(struct guard *guard, pid_t orphan)
 {
     struct guarded *worker = guard_find_pid(guard, getsid(orphan));
-    char text[24];
-    int64_t number;
-    if (worker == NULL && tree_variable(orphan, GUARD_MARK, text, sizeof text) &&
-        text_int64(text, strlen(text), &number) == 0)
-        worker = guard_find(guard, (uint32_t)number);
+    uint32_t number;
+    if (worker == NULL && guard_mark_read(orphan, getpid(), &number) == 1)
+        worker = guard_find(guard, number);
     return worker != NULL && !worker->dying;
 }
 
@@ -220,8 +217,8 @@ static char **guard_environment(char *mark)
 static int guard_start(struct guard *guard, uint32_t number, char **argv, int fd, pid_t *ret_pid,
                        struct spawn_failure *failure)
 {
-    char mark[40];
-    snprintf(mark, sizeof mark, GUARD_MARK "=%u", number);
+    char mark[GUARD_MARK_SIZE];
+    guard_mark_write(mark, getpid(), number);
     char **environment = guard_environment(mark);
     char *path = spawn_resolve(argv[0], guard->search_path, NULL);
     struct spawn spawn = {.path = path,
@@ -274,6 +271,7 @@ static void guard_command(struct guard *guard, const struct guard_command *comma
     case GUARD_LANE:
         if (worker != NULL)
             worker->lane = command->value != 0;
+        guard_check_lease(guard); /* under a lease that is over already, not a moment */
         return;
     case GUARD_KILL:
         if (worker != NULL && command->value == SIGKILL)
@@ -376,8 +374,10 @@ static void guard_end(struct guard *guard)
 static void guard_drain(int fd)
 {
     char rest[sizeof(struct signalfd_siginfo)];
-    while (read(fd, rest, sizeof rest) > 0)
-        continue;
+    ssize_t got;
+    do
+        got = read(fd, rest, sizeof rest);
+    while (got > 0);
 }
 
 /* One turn of the loop. -1: the coordinator is gone. */

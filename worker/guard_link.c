@@ -1,8 +1,10 @@
 /* The coordinator's end of the guard: see guard_link.h. */
 #include "worker/guard_link.h"
 
+#include "worker/guard_mark.h"
 #include "worker/guard_wire.h"
 #include "worker/spawn.h"
+#include "worker/tree.h"
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -17,15 +19,18 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_MS    10000 /* a machine under full load still starts a process in that time */
-#define QUEUE_MAX   4096  /* commands; a guard this far behind does not run any more */
-#define EVENTS_TURN 64    /* taken before the loop turns */
-#define END_MS      15000 /* longer than the guard takes when a process defies SIGKILL */
+#define READY_MS      10000 /* a machine under full load still starts a process in that time */
+#define QUEUE_MAX     4096  /* commands; a guard this far behind does not run any more */
+#define EVENTS_TURN   64    /* taken before the loop turns */
+#define END_MS        15000 /* longer than the guard takes when a process defies SIGKILL */
+#define SWEEP_TURN_US (5 * US_PER_MS)
+#define SWEEP_US      (2 * US_PER_SECOND) /* after it what is left is left to the kernel */
 
 struct packet {
     struct list queue;
@@ -39,6 +44,9 @@ struct guard_link {
     int socket;
     pid_t pid;
     struct event *readable, *writable;
+    struct event *sweep; /* after the death of the guard */
+    int64_t sweep_end_us;
+    pid_t mark; /* of the dead guard */
     struct list queue;
     size_t queued;
 };
@@ -138,14 +146,54 @@ static int link_await(struct guard_link *link, const char *self, struct rota_err
 
 /* --- events --- */
 
+/*
+ * Workers die with the guard, what they have started need not: it comes to us, and is killed. How
+ * many of them are still there; one that cannot be looked into is dying.
+ */
+static size_t link_kill_orphans(const struct guard_link *link)
+{
+    struct tree_list children = {0};
+    size_t left = 0;
+    tree_children(getpid(), &children);
+    for (size_t i = 0; i < children.count; i++) {
+        uint32_t number;
+        pid_t pid = children.pids[i];
+        int marked = pid != link->pid ? guard_mark_read(pid, link->mark, &number) : 0;
+        if (marked == 1)
+            tree_kill(pid);
+        left += marked != 0; /* dead ones too: their children may have come after the list */
+        if (marked != 0)
+            waitpid(pid, NULL, WNOHANG);
+    }
+    tree_free(&children);
+    return left;
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct guard_link *link = arg;
+    if (link->pid > 0 && waitpid(link->pid, NULL, WNOHANG) == link->pid)
+        link->pid = -1;
+    size_t left = link_kill_orphans(link);
+    if ((left > 0 || link->pid > 0) && clock_monotonic_us() < link->sweep_end_us) {
+        struct timeval wait = clock_timeval(SWEEP_TURN_US);
+        event_add(link->sweep, &wait);
+        return;
+    }
+    link->callbacks.lost(link->callbacks.arg);
+}
+
 static void link_lost(struct guard_link *link)
 {
     event_del(link->readable);
     event_del(link->writable);
     close(link->socket);
     link->socket = -1;
-    kill(link->pid, SIGKILL); /* where it does not take commands; reaped by guard_link_free() */
-    link->callbacks.lost(link->callbacks.arg);
+    kill(link->pid, SIGKILL); /* where it lives and does not take commands */
+    link->mark = link->pid;
+    link->sweep_end_us = clock_monotonic_us() + SWEEP_US;
+    event_active(link->sweep, EV_TIMEOUT, 0);
 }
 
 static void link_refused(struct guard_link *link, const struct guard_event *event)
@@ -314,7 +362,9 @@ struct guard_link *guard_link_new(struct event_base *base, const char *self, con
     }
     link->readable = event_new(base, link->socket, EV_READ | EV_PERSIST, on_readable, link);
     link->writable = event_new(base, link->socket, EV_WRITE, on_writable, link);
+    link->sweep = event_new(base, -1, 0, on_sweep, link);
     event_add(link->readable, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* heir of the guard, should it be killed */
     return link;
 }
 
@@ -330,8 +380,10 @@ static void link_bury(pid_t pid)
         kill(pid, SIGKILL);
     if (guard.fd >= 0)
         close(guard.fd);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
+    pid_t waited;
+    do
+        waited = waitpid(pid, NULL, 0);
+    while (waited < 0 && errno == EINTR);
 }
 
 void guard_link_free(struct guard_link *link)
@@ -342,6 +394,8 @@ void guard_link_free(struct guard_link *link)
         event_free(link->readable);
     if (link->writable != NULL)
         event_free(link->writable);
+    if (link->sweep != NULL)
+        event_free(link->sweep);
     if (link->socket >= 0)
         close(link->socket);
     while (!list_empty(&link->queue))

@@ -22,13 +22,14 @@ struct guard_link_callbacks {
     void (*started)(void *arg, uint32_t number, pid_t pid);
     void (*refused)(void *arg, uint32_t number, const char *why);
     void (*ended)(void *arg, uint32_t number, int status, bool by_lease);
-    void (*lost)(void *arg);
+    void (*lost)(void *arg); /* it and all it had started are dead */
 };
 
 /*
  * Executes `self guard` and waits (at most 10 s) for its first word. Its environment, which every
  * worker inherits, is this process' without the node's own settings (ROTA_*), which may hold the
- * way to the database; with ROTA_NODE.
+ * way to the database; with ROTA_NODE. This process becomes a subreaper: should the guard be
+ * killed, what its workers have started comes here and is killed too.
  */
 struct guard_link *guard_link_new(struct event_base *base, const char *self, const char *node,
                                   const struct log *log,

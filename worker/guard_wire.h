@@ -7,9 +7,8 @@
 
 #include <stdint.h>
 
-#define GUARD_FD         3             /* the guard's end of the socket */
-#define GUARD_PACKET_MAX (64 * 1024)   /* a worker's command line with its arguments */
-#define GUARD_MARK       "ROTA_WORKER" /* in each worker's environment: its number */
+#define GUARD_FD         3           /* the guard's end of the socket */
+#define GUARD_PACKET_MAX (64 * 1024) /* a worker's command line with its arguments */
 
 enum guard_command_type {
     GUARD_SPAWN, /* value: arguments; they follow, NUL-terminated; the worker's descriptor beside */

@@ -11,6 +11,8 @@
 int handover_run(struct process *process, const struct worker_run *run)
 {
     struct workers *workers = process->workers;
+    if (run->lane && workers->lease_us != 0 && clock_boot_us() >= workers->lease_us)
+        return -1; /* the guard would kill it */
     if (run->lane && !process->lane_marked) {
         if (guard_link_lane(workers->guard, process->number, true) != 0)
             return -1;

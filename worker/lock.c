@@ -85,7 +85,7 @@ static const char *refusal(struct process *process, const struct protocol_messag
     return here ? NULL : "no such run in this worker";
 }
 
-void lock_wanted(struct process *process, const struct protocol_message *message)
+void worker_lock_wanted(struct process *process, const struct protocol_message *message)
 {
     const struct worker_callbacks *callbacks = &process->workers->callbacks;
     const char *refused = refusal(process, message);
@@ -116,27 +116,27 @@ void lock_wanted(struct process *process, const struct protocol_message *message
     callbacks->lock(callbacks->arg, &wanted);
 }
 
-void lock_released(struct process *process, int64_t ref)
+void worker_lock_released(struct process *process, int64_t ref)
 {
     struct lock *lock = find_ref(process, ref);
     if (lock != NULL)
         lock_let_go(process, lock);
 }
 
-void lock_run_over(struct process *process, const struct run *run)
+void worker_lock_run_over(struct process *process, const struct run *run)
 {
     struct lock *lock;
     while ((lock = find_of_run(process, run)) != NULL)
         lock_let_go(process, lock);
 }
 
-void lock_forget(struct process *process)
+void worker_lock_forget(struct process *process)
 {
     while (!list_empty(&process->locks))
         lock_drop(process, LIST_ITEM(process->locks.next, struct lock, in_process));
 }
 
-void lock_process_over(struct process *process)
+void worker_lock_process_over(struct process *process)
 {
     while (!list_empty(&process->locks))
         lock_let_go(process, LIST_ITEM(process->locks.next, struct lock, in_process));

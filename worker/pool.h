@@ -10,11 +10,11 @@
 #include "worker/channel.h"
 #include "worker/guard_link.h"
 #include "worker/run.h"
-#include "worker/state.h"
 #include "worker/worker.h"
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "base/machine.h"
 
 #include <sys/types.h>
 
@@ -54,7 +54,7 @@ enum process_event {
     PROCESS_ORPHANED, /* the guard is gone, and all workers with it */
 };
 
-extern const struct state_machine process_machine;
+extern const struct machine process_machine;
 
 struct process {
     struct workers *workers;
@@ -168,10 +168,10 @@ void deadline_cancel(struct workers *workers, struct run *run, enum worker_outco
 void deadline_on_timer(evutil_socket_t fd, short what, void *workers);
 
 /* --- lock.c --- */
-void lock_wanted(struct process *process, const struct protocol_message *message);
-void lock_released(struct process *process, int64_t ref);
-void lock_run_over(struct process *process, const struct run *run);
-void lock_process_over(struct process *process);
-void lock_forget(struct process *process); /* nobody is told */
+void worker_lock_wanted(struct process *process, const struct protocol_message *message);
+void worker_lock_released(struct process *process, int64_t ref);
+void worker_lock_run_over(struct process *process, const struct run *run);
+void worker_lock_process_over(struct process *process);
+void worker_lock_forget(struct process *process); /* nobody is told */
 
 #endif

@@ -20,7 +20,7 @@ static const char *const states[] = {"resting", "starting", "ready",  "condemned
 static const char *const events[] = {"start", "refused", "hello",    "fault",  "end of file",
                                      "exit",  "condemn", "deadline", "retire", "guard lost"};
 
-static const struct state_move moves[] = {
+static const struct machine_row rows[] = {
     {PROCESS_RESTING, PROCESS_START, PROCESS_STARTING, "its place is to be filled"},
     {PROCESS_RESTING, PROCESS_RETIRE, PROCESS_STOPPED, "no more workers are wanted"},
     {PROCESS_STARTING, PROCESS_REFUSED, PROCESS_RESTING, "it could not be started"},
@@ -57,19 +57,18 @@ static const struct state_move moves[] = {
     {PROCESS_STOPPED, PROCESS_ORPHANED, PROCESS_STOPPED, "there was none"},
 };
 
-const struct state_machine process_machine = {
+const struct machine process_machine = {
     .name = "worker process",
     .states = states,
-    .state_count = sizeof states / sizeof *states,
     .events = events,
-    .event_count = sizeof events / sizeof *events,
-    .moves = moves,
-    .move_count = sizeof moves / sizeof *moves,
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
 };
 
 void process_move(struct process *process, enum process_event event)
 {
-    const struct state_move *move = state_move(&process_machine, (int)process->state, (int)event);
+    const struct machine_row *move =
+        machine_move(&process_machine, (int)process->state, (int)event);
     log_debug(process->workers->log, "worker process moves", LOG_TEXT("pool", process->pool->name),
               LOG_INT("pid", process->pid), LOG_TEXT("from", states[move->from]),
               LOG_TEXT("to", states[move->to]), LOG_TEXT("why", move->why));
@@ -239,8 +238,8 @@ static void process_clear(struct process *process)
 /* Every run it still has ends: crashed, or back whole where it was never handed over. */
 static void process_bereave(struct process *process, const char *reason)
 {
-    bool alone = !process->ended_by_us && !list_empty(&process->handed) &&
-                 process->handed.next == process->handed.previous;
+    bool alone = !process->ended_by_us && !process->workers->draining &&
+                 !list_empty(&process->handed) && process->handed.next == process->handed.previous;
     while (!list_empty(&process->handed) || !list_empty(&process->queued)) {
         bool handed = !list_empty(&process->handed);
         struct list *first = handed ? process->handed.next : process->queued.next;
@@ -281,7 +280,7 @@ static void process_over(struct process *process, enum process_event event, char
     process_move(process, event);
     process_clear(process);
     process_log_end(process, pid, reason);
-    lock_process_over(process);
+    worker_lock_process_over(process);
     process_rest(process);
     process_bereave(process, reason);
     free(reason);

@@ -298,17 +298,22 @@ static void put_instant(struct buffer *out, int64_t wall_us)
     buffer_char(out, '"');
 }
 
+static void write_spaces(struct buffer *out, size_t start, char instead_of)
+{
+    char *at = out->data + start;
+    size_t length = out->length - start;
+    while (length > 0 && (at = memchr(at, instead_of, length)) != NULL) {
+        *at = ' ';
+        length = (size_t)(out->data + out->length - at);
+    }
+}
+
 void protocol_write_json(struct buffer *out, struct slice json)
 {
-    char *copy = buffer_reserve(out, json.length);
-    if (json.length > 0)
-        memcpy(copy, json.data, json.length);
-    out->length += json.length;
-    for (char *end = copy + json.length; (copy = memchr(copy, '\n', (size_t)(end - copy)));)
-        *copy = ' ';
-    copy = out->data + out->length - json.length;
-    for (char *end = copy + json.length; (copy = memchr(copy, '\r', (size_t)(end - copy)));)
-        *copy = ' ';
+    size_t start = out->length;
+    buffer_append(out, json.data, json.length);
+    write_spaces(out, start, '\n');
+    write_spaces(out, start, '\r');
 }
 
 static void write_context(struct buffer *out, const struct worker_run *run)

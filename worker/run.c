@@ -12,7 +12,7 @@ static const char *const states[] = {"queued", "handed", "cancelling", "ending",
 static const char *const events[] = {"written",   "stalled",  "taken back", "overdue",
                                      "cancelled", "answered", "bereft"};
 
-static const struct state_move moves[] = {
+static const struct machine_row rows[] = {
     {RUN_QUEUED, RUN_WRITTEN, RUN_HANDED, "its line began to reach the worker"},
     {RUN_QUEUED, RUN_STALLED, RUN_OVER, "the worker does not read: handed back whole"},
     {RUN_QUEUED, RUN_TAKEN, RUN_OVER, "the coordinator took it back"},
@@ -29,19 +29,17 @@ static const struct state_move moves[] = {
     {RUN_ENDING, RUN_BEREFT, RUN_OVER, "its worker was ended for it"},
 };
 
-const struct state_machine run_machine = {
+const struct machine run_machine = {
     .name = "run in a worker",
     .states = states,
-    .state_count = sizeof states / sizeof *states,
     .events = events,
-    .event_count = sizeof events / sizeof *events,
-    .moves = moves,
-    .move_count = sizeof moves / sizeof *moves,
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
 };
 
 void run_move(struct run *run, enum run_event event)
 {
-    run->state = (enum run_state)state_move(&run_machine, (int)run->state, (int)event)->to;
+    run->state = (enum run_state)machine_move(&run_machine, (int)run->state, (int)event)->to;
 }
 
 bool run_due_before(const void *a, const void *b)

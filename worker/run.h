@@ -5,10 +5,10 @@
 #ifndef WORKER_RUN_H
 #define WORKER_RUN_H
 
-#include "worker/state.h"
 #include "worker/worker.h"
 
 #include "base/list.h"
+#include "base/machine.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,7 +33,7 @@ enum run_event {
     RUN_BEREFT, /* its worker died */
 };
 
-extern const struct state_machine run_machine;
+extern const struct machine run_machine;
 
 struct run {
     int64_t id, fence;

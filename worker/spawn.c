@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -89,14 +90,17 @@ static int child_main(void *argument)
 
 static pid_t spawn_clone(struct child *child)
 {
-    char *stack = mem_alloc(CHILD_STACK);
+    char *stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return -1;
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before); /* no handler of ours may run in the child */
     pid_t pid = clone(child_main, stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, child);
     int code = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    free(stack);
+    munmap(stack, CHILD_STACK);
     errno = code;
     return pid;
 }

@@ -119,21 +119,20 @@ void tree_kill(pid_t root)
     tree_free(&all);
 }
 
-bool tree_variable(pid_t pid, const char *name, char *value, size_t size)
+int tree_variable(pid_t pid, const char *name, char *value, size_t size)
 {
     char path[64];
     struct buffer text = {0};
-    bool found = false;
     size_t length = strlen(name);
     snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    if (tree_read(path, &text) == 0) {
-        const char *end = buffer_text(&text) + text.length;
-        for (const char *at = text.data; at < end && !found; at += strlen(at) + 1) {
-            if (strncmp(at, name, length) != 0 || at[length] != '=')
-                continue;
-            found = true;
-            snprintf(value, size, "%s", at + length + 1);
-        }
+    tree_read(path, &text);
+    int found = text.length > 0 ? 0 : -1;
+    const char *end = buffer_text(&text) + text.length;
+    for (const char *at = text.data; at < end && found == 0; at += strlen(at) + 1) {
+        if (strncmp(at, name, length) != 0 || at[length] != '=')
+            continue;
+        found = 1;
+        snprintf(value, size, "%s", at + length + 1);
     }
     buffer_free(&text);
     return found;

@@ -5,7 +5,6 @@
 #ifndef WORKER_TREE_H
 #define WORKER_TREE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -23,7 +22,10 @@ void tree_children(pid_t parent, struct tree_list *list);
 /* SIGKILL to the process and to every descendant there is now. */
 void tree_kill(pid_t root);
 
-/* The value of a variable in the environment a process was started with; false: not to be found. */
-bool tree_variable(pid_t pid, const char *name, char *value, size_t size);
+/*
+ * The value of a variable in the environment a process was started with. 1: here it is, 0: it is
+ * not there, -1: nothing to be seen, as the process is dying, dead or somebody else's.
+ */
+int tree_variable(pid_t pid, const char *name, char *value, size_t size);
 
 #endif

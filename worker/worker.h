@@ -89,8 +89,8 @@ size_t workers_pools(const struct workers *workers, const struct worker_pool_vie
 
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and
- * writes it in this turn if the pipe takes it. -1: none can take it (nothing was written). Every
- * run that was taken gets exactly one result callback.
+ * writes it in this turn if the pipe takes it. -1: none can take it (nothing was written), or it is
+ * a lane run and the lease is over. Every run that was taken gets exactly one result callback.
  */
 int workers_run(struct workers *workers, size_t pool, const struct worker_run *run);
 

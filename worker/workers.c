@@ -99,7 +99,7 @@ void workers_take_run(struct workers *workers, struct run *run)
     workers->lanes_changed |= run->lane;
     if (run->alone)
         process->lone = false;
-    lock_run_over(process, run);
+    worker_lock_run_over(process, run);
     workers_changed(workers);
 }
 
@@ -314,7 +314,7 @@ void workers_free(struct workers *workers)
         return;
     EACH_PROCESS(workers, process)
     {
-        lock_forget(process);
+        worker_lock_forget(process);
     }
     for (size_t i = 0; i < workers->pool_count; i++)
         pool_close(&workers->pools[i]);

@@ -4,19 +4,25 @@
 -- $3 priorities: their own or their jobs'
 -- $4 states: W, B, C
 -- $5 next_at: NULL where there is none any more
--- $6 revision: of this apply
+-- $6 previous_at: newest occurrence fired now under the old schedule, NULL to leave it
+-- $7 fired: runs made now under the old schedule
+-- $8 missed: occurrences passed over now
+-- $9 misfired: runs made up for now
+-- $10 revision: of this apply
 -- on: client
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[])
-                  AS g(trigger, handler, priority, state, next_at)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                         $7::bigint[], $8::bigint[], $9::bigint[])
+                  AS g(trigger, handler, priority, state, next_at, previous_at, fired, missed, misfired)
 ), route AS MATERIALIZED (
     SELECT w.handler, w.priority, rota.route_of(w.handler, w.priority::smallint) AS id
       FROM (SELECT DISTINCT handler, priority FROM given) w
 )
-INSERT INTO rota.trigger_due (trigger_id, route, state, revision, next_at)
-SELECT t.id, r.id, g.state::"char", $6::bigint, g.next_at
+INSERT INTO rota.trigger_due AS d (trigger_id, route, state, revision, next_at, previous_at, fired, missed, misfired)
+SELECT t.id, r.id, g.state::"char", $10::bigint, g.next_at, g.previous_at, g.fired, g.missed, g.misfired
   FROM given g JOIN rota.trigger t ON t.name = g.trigger
        JOIN route r ON r.handler = g.handler AND r.priority = g.priority
 ON CONFLICT (trigger_id) DO UPDATE
    SET route = excluded.route, state = excluded.state, revision = excluded.revision, next_at = excluded.next_at,
-       error = NULL, error_at = NULL
+       previous_at = coalesce(excluded.previous_at, d.previous_at), fired = d.fired + excluded.fired,
+       missed = d.missed + excluded.missed, misfired = d.misfired + excluded.misfired, error = NULL, error_at = NULL

@@ -34,10 +34,10 @@ def pytest_runtest_makereport(item, call):
     """A test that fails shows what its nodes said."""
     outcome = yield
     report = outcome.get_result()
-    rota = getattr(item, "funcargs", {}).get("rota")
-    if not report.failed or rota is None:
+    make_rota = getattr(item, "funcargs", {}).get("make_rota")
+    if not report.failed or make_rota is None:
         return
-    for node in rota.nodes:
+    for node in (node for rota in make_rota.made for node in rota.nodes):
         text = "\n".join(node.text().splitlines()[-LOG_LINES:])
         report.sections.append((f"log of node {node.name}, exit code {node.process.poll()}", text))
 
@@ -87,6 +87,7 @@ def make_rota(server, tmp_path):
         made.append(Rota(server, tmp_path, **options))
         return made[-1]
 
+    make.made = made
     yield make
     for rota in made:
         rota.close()

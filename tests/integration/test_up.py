@@ -1,5 +1,6 @@
 """`rota up` as its user meets it: real processes, a real private PostgreSQL, a real terminal."""
 
+import ctypes
 import json
 import os
 import pty
@@ -26,6 +27,11 @@ MANIFEST = {
         }
     ],
 }
+
+
+def die_with_us():
+    """In a child before exec: should the tests be killed, `up` stops everything it started."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def wait_until(condition, seconds, what):
@@ -76,6 +82,7 @@ class Up:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            preexec_fn=die_with_us,
         )
 
     def text(self):
@@ -375,6 +382,7 @@ class Terminal:
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            die_with_us()
             environment = {**os.environ, "TERM": "xterm"}
             for variable in ("ROTA_DATABASE_URL", "ROTA_DATA", "NO_COLOR"):
                 environment.pop(variable, None)
@@ -448,6 +456,7 @@ def test_a_stopped_terminal_does_not_stop_the_nodes(directory):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
+        preexec_fn=die_with_us,
     )
     try:
         # a pipe holds 64 KiB, `up` keeps another 256: 1,500 lines are more than both

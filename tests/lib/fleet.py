@@ -132,14 +132,14 @@ class Node:
         """Of the worker processes alone, the built-in one last started by the log."""
         return [entry["pid"] for entry in self.lines("worker ready")]
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def kill(self, number=signal.SIGKILL):
         """Ends it at once, and returns what was below it at that moment."""
         self.ended_by_test = True
         below = self.workers()
-        self.signal(number)
+        self.send(number)
         if number == signal.SIGKILL:
             self.process.wait(10)
         return below
@@ -156,15 +156,16 @@ class Node:
         """SIGTERM: drains. Its exit code."""
         self.ended_by_test = True
         if self.lives():
-            self.signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
         return self.wait(limit)
 
     def clean_up(self):
         """Ends it and all below, whatever state it is in."""
         below = [process for process in map(look, [self.pid]) if process] + self.workers()
         if self.lives():
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
+            self.ended_by_test = True
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
             try:
                 self.process.wait(3)
             except subprocess.TimeoutExpired:

@@ -117,8 +117,6 @@ static void numbers_are_held_to_their_range(void **state)
                 1);
     assert_true(parsed("{\"type\":\"progress\",\"id\":1,\"fence\":2,\"fraction\":-7}").fraction ==
                 0);
-    assert_true(
-        parsed("{\"type\":\"progress\",\"id\":1,\"fence\":2,\"fraction\":1e999}").fraction == 1);
     assert_int_equal(
         parsed("{\"type\":\"snooze\",\"id\":1,\"fence\":2,\"for\":\"10m\"}").duration_us,
         600000000);
@@ -133,6 +131,8 @@ static void what_is_wrong_is_named(void **state)
     assert_refused("{\"type\":1}", "an object with a \"type\"");
     assert_refused("{\"type\":\"done\",\"id\":1}", "needs \"fence\"");
     assert_refused("{\"type\":\"done\",\"id\":\"1\",\"fence\":2}", "\"id\" of a \"done\"");
+    assert_refused("{\"type\":\"progress\",\"id\":1,\"fence\":2,\"fraction\":\"half\"}",
+                   "a number");
     assert_refused("{\"type\":\"done\",\"id\":1.5,\"fence\":2}", "a whole number");
     assert_refused("{\"type\":\"done\",\"id\":99999999999999999999,\"fence\":2}", "\"id\"");
     assert_refused("{\"type\":\"done\",\"id\":1,\"id\":1,\"fence\":2}", "twice");
@@ -253,11 +253,9 @@ static void no_bytes_harm_the_parser(void **state)
     static const char *const seeds[] = {
         "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[\"a\",\"b\\u0041\"],\"slots\":3}",
         "{\"type\":\"fail\",\"id\":1,\"fence\":2,\"exception\":\"\\n\",\"message\":"
-        "\"\\ud83d\\ude00\","
-        "\"stacktrace\":[\"a\"],\"ex_data\":{},\"retry\":false}",
+        "\"\\ud83d\\ude00\"}",
         "{\"type\":\"lock\",\"ref\":1,\"name\":\"x\",\"wait\":\"5s\",\"shared\":true,\"id\":1}",
-        "{\"type\":\"done\",\"id\":-1,\"fence\":2,\"details\":{\"a\":[1,2,{\"b\":null}]},\"data\":"
-        "1e5}",
+        "{\"type\":\"done\",\"id\":-1,\"fence\":2,\"details\":{\"a\":[1,{\"b\":null}]},\"data\":1}",
     };
     static const char pieces[] = "\"\\{}[],:0123456789.eE+-untrfals \t\x01\xc3\xff";
     uint32_t seed = 12345;

@@ -145,6 +145,19 @@ static void a_flag_outside_its_command_is_not_taken(void **state)
     settings_free(settings);
 }
 
+static void enqueue_takes_the_data_directory_from_the_environment_only(void **state)
+{
+    (void)state;
+    struct settings *settings = settings_new(SCOPE_ENQUEUE);
+    char flag[] = "--data", value[] = "{}";
+    int i = 0;
+    assert_int_equal(settings_take_flag(settings, 2, (char *[]){flag, value}, &i, &last_error), 0);
+    setenv("ROTA_DATA", "/srv/rota", 1);
+    assert_int_equal(settings_load(settings, &last_error), 0);
+    assert_string_equal(settings_text(settings, SETTING_DATA), "/srv/rota");
+    settings_free(settings);
+}
+
 static void an_empty_variable_is_not_set(void **state)
 {
     (void)state;
@@ -425,6 +438,7 @@ int main(void)
         TEST(flag_wins_over_environment_over_file),
         TEST(every_spelling_of_a_flag_is_taken),
         TEST(a_flag_outside_its_command_is_not_taken),
+        TEST(enqueue_takes_the_data_directory_from_the_environment_only),
         TEST(an_empty_variable_is_not_set),
         TEST(disabling_has_two_variables_and_ours_wins),
         TEST(lists_split_at_colons_or_come_as_json_and_add_up),

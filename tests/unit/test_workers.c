@@ -443,29 +443,30 @@ static void lease_is_told_to_workers_that_honour_it(void **state)
                 file_has(f, "lines", "{\"type\":\"lease\",\"valid_ms\":3600000}"));
 }
 
-static void check_machine(const struct state_machine *machine)
+static void check_machine(const struct machine *machine, int state_count)
 {
-    for (size_t i = 0; i < machine->move_count; i++) {
-        const struct state_move *move = &machine->moves[i];
-        assert_true((size_t)move->from < machine->state_count);
-        assert_true((size_t)move->to < machine->state_count);
-        assert_true((size_t)move->event < machine->event_count);
-        assert_true(strlen(move->why) > 0);
-        assert_ptr_equal(state_move(machine, move->from, move->event), move); /* no pair twice */
+    for (size_t i = 0; i < machine->row_count; i++) {
+        const struct machine_row *row = &machine->rows[i];
+        assert_in_range(row->from, 0, state_count - 1);
+        assert_in_range(row->to, 0, state_count - 1);
+        assert_non_null(machine->events[row->event]);
+        assert_true(strlen(row->why) > 0);
+        assert_ptr_equal(machine_move(machine, row->from, row->event), row); /* no pair twice */
     }
-    for (size_t s = 1; s < machine->state_count; s++) { /* 0 is where everything begins */
+    for (int state = 1; state < state_count; state++) { /* 0 is where everything begins */
         bool reached = false;
-        for (size_t i = 0; i < machine->move_count; i++)
-            reached |= machine->moves[i].to == (int)s && machine->moves[i].from != (int)s;
+        for (size_t i = 0; i < machine->row_count; i++)
+            reached |= machine->rows[i].to == state && machine->rows[i].from != state;
         assert_true(reached);
+        assert_non_null(machine->states[state]);
     }
 }
 
 static void tables_of_states_are_whole(void **state)
 {
     (void)state;
-    check_machine(&process_machine);
-    check_machine(&run_machine);
+    check_machine(&process_machine, PROCESS_STOPPED + 1);
+    check_machine(&run_machine, RUN_OVER + 1);
 }
 
 int main(int argc, char **argv)

@@ -85,7 +85,10 @@ int give(struct fixture *f, int64_t id, const char *handler, const char *data);
 struct outcome *outcome_of_run(struct fixture *f, int64_t id);
 void free_outcomes(struct fixture *f); /* forgets them */
 struct outcome *wait_for_outcome(struct fixture *f, int64_t id);
-/* To be the first thing in main(): the guard and the built-in worker are this program too. */
+/*
+ * To be the first thing in main(): the guard and the built-in worker are this program too, and an
+ * argument picks tests.
+ */
 int other_main(int argc, char **argv);
 
 /* Turns the loop until the condition holds; fails after `limit_us`. */

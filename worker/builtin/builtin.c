@@ -182,6 +182,12 @@ static void on_written(void *arg)
 static const struct channel_callbacks callbacks = {
     .message = on_message, .written = on_written, .closed = on_closed};
 
+static void on_child(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    exec_reap(arg);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -235,10 +241,13 @@ static int run_loop(struct builtin *builtin)
         return 1;
     }
     builtin->turn = event_new(builtin->base, -1, 0, on_turn, builtin);
+    struct event *child = evsignal_new(builtin->base, SIGCHLD, on_child, builtin);
+    event_add(child, NULL);
     channel_open(&builtin->channel, builtin->base, fd, &callbacks, builtin);
     say_hello(builtin);
     event_base_dispatch(builtin->base);
     event_free(builtin->turn);
+    event_free(child);
     return 0;
 }
 

@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,12 +88,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* --- events of the child --- */
-
-static void on_ended(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    exec_ended(arg);
-}
 
 static void kill_all(struct exec *exec)
 {
@@ -209,18 +202,15 @@ static struct exec *exec_new(struct builtin *builtin, const struct protocol_mess
     *exec = (struct exec){
         .task = {.handler = &exec_handler, .cancel = exec_cancel, .abandon = exec_abandon},
         .pid = pid,
-        .pidfd = (int)syscall(SYS_pidfd_open, pid, 0),
         .output_fd = pipes->output[0],
         .input_fd = pipes->input[1]};
     pipes->output[0] = pipes->input[1] = -1;
     task_open(&exec->task, builtin, message);
-    event_assign(&exec->ended, builtin->base, exec->pidfd, EV_READ, on_ended, exec);
     event_assign(&exec->readable, builtin->base, exec->output_fd, EV_READ | EV_PERSIST, on_readable,
                  exec);
     event_assign(&exec->writable, builtin->base, exec->input_fd, EV_WRITE, on_writable, exec);
     event_assign(&exec->timer, builtin->base, -1, 0, on_timer, exec);
     event_add(&exec->readable, NULL);
-    event_add(&exec->ended, NULL);
     return exec;
 }
 
@@ -281,11 +271,9 @@ static void exec_start(struct builtin *builtin, const struct protocol_message *m
 void exec_free(struct exec *exec)
 {
     task_close(&exec->task);
-    event_del(&exec->ended);
     event_del(&exec->readable);
     event_del(&exec->writable);
     event_del(&exec->timer);
-    close_fd(&exec->pidfd);
     close_fd(&exec->output_fd);
     close_fd(&exec->input_fd);
     buffer_free(&exec->output);

@@ -29,8 +29,8 @@ struct exec {
     struct task task;
     enum exec_state state;
     pid_t pid;
-    int pidfd, output_fd, input_fd; /* -1: closed */
-    struct event ended, readable, writable, timer;
+    int output_fd, input_fd; /* -1: closed */
+    struct event readable, writable, timer;
     struct buffer output; /* at most twice EXEC_OUTPUT_MAX, of which the end counts */
     bool truncated;
     struct buffer input; /* not yet taken by the child, from input_at on */
@@ -45,9 +45,9 @@ void exec_read(struct exec *exec); /* what is there of its output; closes output
 void exec_free(struct exec *exec);
 
 /* --- exec_end.c --- */
-void exec_ended(struct exec *exec); /* the child has ended */
-void exec_close(struct exec *exec); /* … and nobody waits for more output of it */
-void exec_sweep(struct exec *exec); /* answers when nothing is left */
+void exec_reap(struct builtin *builtin); /* some children have ended */
+void exec_close(struct exec *exec);      /* its child has, and nobody waits for more output of it */
+void exec_sweep(struct exec *exec);      /* answers when nothing is left */
 
 struct exec_request {
     char **argv;        /* NULL-terminated, at least one */

@@ -14,8 +14,10 @@
 /* Drops the last component of what has been built so far. */
 static void step_up(struct buffer *path)
 {
-    while (path->length > 0 && path->data[--path->length] != '/')
-        continue;
+    while (path->length > 0) {
+        if (path->data[--path->length] == '/')
+            return;
+    }
 }
 
 /*

@@ -46,7 +46,7 @@ static struct exec *find_child(struct builtin *builtin, pid_t pid)
 static bool is_marked_by(pid_t pid, const char *name, int64_t *ret_number)
 {
     char text[24];
-    return tree_variable(pid, name, text, sizeof text) &&
+    return tree_variable(pid, name, text, sizeof text) == 1 &&
            text_int64(text, strlen(text), ret_number) == 0;
 }
 
@@ -79,24 +79,30 @@ static size_t child_count(struct builtin *builtin)
     return count;
 }
 
-/* Kills the orphans that belong to no running run. How many are not gone yet. */
+/*
+ * Kills the orphans that belong to no running run. How many there were, dead ones included: their
+ * children may have come to us after the list was made.
+ */
 static size_t sweep_orphans(struct builtin *builtin)
 {
     struct tree_list children = {0};
-    size_t left = 0;
+    size_t found = 0;
     tree_children(getpid(), &children);
     if (children.count == child_count(builtin))
         children.count = 0; /* the common case: no orphans */
     for (size_t i = 0; i < children.count; i++) {
         pid_t pid = children.pids[i];
-        if (find_child(builtin, pid) != NULL || waitpid(pid, NULL, WNOHANG) != 0 ||
-            is_spared(builtin, pid))
+        if (find_child(builtin, pid) != NULL)
             continue;
-        tree_kill(pid);
-        left += waitpid(pid, NULL, WNOHANG) == 0;
+        if (waitpid(pid, NULL, WNOHANG) == 0) {
+            if (is_spared(builtin, pid))
+                continue;
+            tree_kill(pid);
+        }
+        found++;
     }
     tree_free(&children);
-    return left;
+    return found;
 }
 
 /* --- the answer --- */
@@ -142,11 +148,11 @@ static void signal_name(int number, char text[24])
 /* One that was killed has the exit code a shell would give it, 128 and the signal's number. */
 static void write_details(struct buffer *details, const struct exec *exec, struct slice output)
 {
-    char name[24];
     bool killed = WIFSIGNALED(exec->status);
     buffer_format(details, "{\"exit_code\":%d",
                   killed ? 128 + WTERMSIG(exec->status) : WEXITSTATUS(exec->status));
     if (killed) {
+        char name[24];
         signal_name(WTERMSIG(exec->status), name);
         buffer_format(details, ",\"signal\":\"%s\"", name);
     }
@@ -193,8 +199,8 @@ static void exec_answer(struct exec *exec)
 
 void exec_sweep(struct exec *exec)
 {
-    size_t left = sweep_orphans(exec->task.builtin);
-    if (left > 0 && clock_monotonic_us() < exec->sweep_end_us) {
+    size_t found = sweep_orphans(exec->task.builtin);
+    if (found > 0 && clock_monotonic_us() < exec->sweep_end_us) {
         exec_wait(exec, SWEEP_TURN_US);
         return;
     }
@@ -206,16 +212,17 @@ void exec_close(struct exec *exec)
 {
     event_del(&exec->timer);
     kill(-exec->pid, SIGKILL); /* before the number of the group is free again */
-    while (waitpid(exec->pid, &exec->status, 0) < 0 && errno == EINTR)
-        continue;
+    pid_t waited;
+    do
+        waited = waitpid(exec->pid, &exec->status, 0);
+    while (waited < 0 && errno == EINTR);
     exec->state = EXEC_SWEEPING;
     exec->sweep_end_us = clock_monotonic_us() + SWEEP_US;
     exec_sweep(exec);
 }
 
-void exec_ended(struct exec *exec)
+static void exec_ended(struct exec *exec)
 {
-    event_del(&exec->ended);
     event_del(&exec->timer);
     exec->state = EXEC_LINGERING;
     exec_read(exec);
@@ -223,4 +230,44 @@ void exec_ended(struct exec *exec)
         exec_close(exec);
     else
         exec_wait(exec, LINGER_US);
+}
+
+static bool has_ended(const struct exec *exec)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)exec->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == exec->pid;
+}
+
+static void reap_each(struct builtin *builtin)
+{
+    LIST_EACH(&builtin->tasks, struct task, all, task)
+    {
+        struct exec *exec = (struct exec *)task;
+        if (task->handler == &exec_handler && exec->state == EXEC_RUNNING && has_ended(exec))
+            exec_ended(exec);
+    }
+}
+
+/*
+ * The child of a run stays unwaited for until all it leaves behind is dead, so that its number
+ * names nobody else. While such a one lingers the kernel shows only it, and each child is asked
+ * for.
+ */
+void exec_reap(struct builtin *builtin)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+            return;
+        struct exec *exec = find_child(builtin, info.si_pid);
+        if (exec == NULL) {
+            waitpid(info.si_pid, NULL, 0); /* an orphan */
+        } else if (exec->state == EXEC_RUNNING) {
+            exec_ended(exec);
+        } else {
+            reap_each(builtin);
+            return;
+        }
+    }
 }

@@ -1,6 +1,8 @@
 /* What a program of the handler `exec` finds in its environment: little, and all of it wanted. */
 #include "worker/builtin/exec.h"
 
+#include "worker/guard_mark.h"
+
 #include "base/memory.h"
 
 #include <string.h>
@@ -23,7 +25,7 @@ const char *exec_variable(const char *const *environment, const char *name)
 
 static bool is_kept(const char *entry)
 {
-    static const char *const names[] = {"PATH", "HOME", "LANG", "TZ", "TMPDIR"};
+    static const char *const names[] = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", GUARD_MARK};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_entry(entry, names[i], strlen(names[i])))
             return true;

@@ -1,0 +1,99 @@
+"""A proxy in front of PostgreSQL that loses answers: what the client has sent is done, but it never hears of
+it, as its connection is cut first; or it is cut before the server hears of it."""
+
+import os
+import random
+import select
+import socket
+import tempfile
+import threading
+
+import psycopg
+
+READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery: the end of an answer
+
+
+class LossyProxy:
+    """Each request of a client is cut with probability `loss` while armed, half of them after the server
+    has answered. One thread for all connections."""
+
+    def __init__(self, url, loss, seed):
+        self.server = psycopg.conninfo.conninfo_to_dict(url)
+        self.directory = tempfile.mkdtemp(prefix="rota-test-proxy-", dir="/tmp")
+        self.url = psycopg.conninfo.make_conninfo(**{**self.server, "host": self.directory, "port": 5432})
+        self.rng = random.Random(seed)
+        self.loss = loss
+        self.armed = False
+        self.cuts = {"answer lost": 0, "request lost": 0}
+        self.pairs = {}  # each socket's other end; client sockets are in self.clients
+        self.clients = set()
+        self.doomed = set()  # server sockets whose answer is not passed on
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
+        self.listener.listen()
+        self.waker, self.woken = os.pipe()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        client, _ = self.listener.accept()
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
+        self.pairs[client], self.pairs[server] = server, client
+        self.clients.add(client)
+
+    def _close(self, end):
+        for each in (end, self.pairs.pop(end, None)):
+            if each is not None:
+                self.pairs.pop(each, None)
+                self.clients.discard(each)
+                self.doomed.discard(each)
+                each.close()
+
+    def _pass(self, end):
+        other = self.pairs[end]
+        try:
+            data = end.recv(1 << 20)
+            if not data:
+                self._close(end)
+            elif end in self.clients:
+                self._request(end, other, data)
+            elif end not in self.doomed:
+                other.sendall(data)
+            elif READY in data:
+                self.cuts["answer lost"] += 1
+                self._close(end)
+        except OSError:
+            self._close(end)
+
+    def _request(self, client, server, data):
+        if server in self.doomed or not self.armed or self.rng.random() >= self.loss:
+            server.sendall(data)
+        elif self.rng.random() < 0.5:
+            server.sendall(data)
+            self.doomed.add(server)
+        else:
+            self.cuts["request lost"] += 1
+            self._close(client)
+
+    def _run(self):
+        while True:
+            ready, _, _ = select.select([self.listener, self.waker, *self.pairs], [], [])
+            if self.waker in ready:
+                return
+            for end in ready:
+                if end is self.listener:
+                    self._accept()
+                elif end in self.pairs:
+                    self._pass(end)
+
+    def close(self):
+        os.write(self.woken, b"x")
+        self.thread.join(10)
+        for end in list(self.pairs):
+            self._close(end)
+        self.listener.close()
+        os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
+        os.rmdir(self.directory)
+        os.close(self.waker)
+        os.close(self.woken)
