@@ -144,8 +144,7 @@ static void end_progress(struct event *ticks, int64_t since_us)
         fputs("\r\033[K", stderr);
 }
 
-/* --- the whole ---------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int apply(const struct options *options, const struct settings *settings,
                  struct manifest_set *set, struct apply_diff *ret_diff, struct rota_error *error)

@@ -63,6 +63,7 @@ static void end_step(struct acquire *a)
 {
     a->step = STEP_IDLE;
     wake_step(a->node);
+    node_drained(a->node); /* which may have waited for this step alone */
 }
 
 void acquire_lost(struct node *node)
@@ -76,6 +77,7 @@ void acquire_lost(struct node *node)
         for (size_t i = 0; i < count; i++)
             complete_put_back(node, a->held[i], 0, false, false, false, NULL, NULL);
     }
+    node_drained(node);
 }
 
 /* A step that failed is over; the next look waits a little, whatever the reason. */

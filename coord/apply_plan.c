@@ -224,7 +224,7 @@ int plan_compare(struct apply_plan *plan)
     return 0;
 }
 
-/* --- next firings ---------------------------------------------------------------------------- */
+/* --- what is locked -------------------------------------------------------------------------- */
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -261,8 +261,7 @@ void plan_take_due(struct apply_plan *plan, const PGresult *rows)
     }
 }
 
-/* --- what was due -------------------------------------------------------------------------------
- */
+/* --- what was due ---------------------------------------------------------------------------- */
 
 static bool is_due(const struct apply_plan *plan, const struct found_trigger *was)
 {
@@ -330,8 +329,7 @@ void plan_take_overdue(struct apply_plan *plan, const PGresult *rows)
     free(decision);
 }
 
-/* --- next firings -------------------------------------------------------------------------------
- */
+/* --- next firings ---------------------------------------------------------------------------- */
 
 static struct schedule_spec spec_of(const struct plan_trigger *planned)
 {

@@ -133,8 +133,7 @@ void apply_show_json(const struct apply_diff *diff, bool dry_run, struct buffer 
                   diff->jobs_unchanged, diff->triggers_unchanged, (long long)diff->runs_cancelled);
 }
 
-/* --- the list ------------------------------------------------------------------------------------
- */
+/* --- the list -------------------------------------------------------------------------------- */
 
 /* There is room: plan_diff() has seen to it. The differences go over. */
 static struct apply_change *add_change(struct apply_diff *diff, enum apply_action action,

@@ -184,7 +184,9 @@ static void on_answered(void *arg, const struct store_answer *answer)
     struct node *node = arg;
     node->member.beating = false;
     if (answer->error != NULL) {
-        log_debug(&node->log, "heartbeat failed", LOG_TEXT("error", answer->error->message));
+        if (store_ready(node->session)) /* else the lost connection was told of */
+            log_warn(&node->log, "heartbeat refused: the lease is not renewed",
+                     LOG_TEXT("error", answer->error->message));
     } else if (!row_bool(answer->result, 0, 0)) {
         declared_dead(node);
         register_again(node);

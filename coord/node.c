@@ -20,7 +20,8 @@
 
 #define CHORES_US    (3600 * US_PER_SECOND)
 #define HISTORY_DAYS 3 /* partitions made ahead: three days without a leader lose nothing */
-#define KILL_MARGIN_US (2 * US_PER_SECOND) /* of the grace: to end what did not end, and to write that */
+#define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
+#define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
 
 /* ---- state ---- */
 
@@ -57,6 +58,8 @@ static const char *why_not_ready(const struct node *node)
         return "standing by";
     if (node->member.incarnation == 0)
         return "registering anew";
+    if (clock_boot_us() >= node->member.lease_until_boot_us)
+        return "its lease could not be renewed";
     return NULL; /* running; or disabled, which is as ready as it will be */
 }
 
@@ -208,6 +211,19 @@ static void on_guard_lost(void *arg)
     stop(node, true);
 }
 
+/* From cancel to SIGTERM, and from there to SIGKILL: twice this must fit well into the grace. */
+static int64_t kill_grace(const struct node *node)
+{
+    int64_t tenth = node->config->grace_us / 10;
+    return tenth < KILL_GRACE_MAX_US ? tenth + 1 : KILL_GRACE_MAX_US;
+}
+
+/* The end of the grace: to end what did not end by itself, and to write that. */
+static int64_t kill_margin(const struct node *node)
+{
+    return 2 * kill_grace(node) + WRITE_MARGIN_US;
+}
+
 int node_workers(struct node *node, struct rota_error *error)
 {
     const struct worker_config config = {.base = node->base,
@@ -216,7 +232,8 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
                                          .pools = node->config->pools,
-                                         .pool_count = node->config->pool_count};
+                                         .pool_count = node->config->pool_count,
+                                         .kill_grace_us = kill_grace(node)};
     const struct worker_callbacks callbacks = {
         .arg = node, .result = on_result, .changed = on_changed, .guard_lost = on_guard_lost};
     node->workers = workers_new(&config, &callbacks, error);
@@ -251,7 +268,7 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
     if (!node->hurry && runs_count(node->runs) > 0) {
         log_warn(&node->log, "the grace is over: ending what still runs", LOG_INT("runs", runs_count(node->runs)));
         end_runs(node);
-        struct timeval margin = clock_timeval(KILL_MARGIN_US);
+        struct timeval margin = clock_timeval(kill_margin(node));
         evtimer_add(node->grace, &margin);
         return;
     }
@@ -279,10 +296,10 @@ static void stop(struct node *node, bool hurry)
     node_move(node, NODE_STOP);
     if (again || hurry) {
         end_runs(node);
-        struct timeval margin = clock_timeval(KILL_MARGIN_US);
+        struct timeval margin = clock_timeval(kill_margin(node));
         evtimer_add(node->grace, &margin);
     } else {
-        int64_t grace = node->config->grace_us - KILL_MARGIN_US;
+        int64_t grace = node->config->grace_us - kill_margin(node);
         struct timeval pause = clock_timeval(grace);
         evtimer_add(node->grace, &pause);
         workers_take_back(node->workers, put_back_unstarted, node);

@@ -62,6 +62,7 @@ meson (see README.md): $*"
 Run this script as root, or install sudo, or ask root to: apt-get install $missing"
     fi
     say "Installing from Debian: $missing"
+    as_root true || die "Root is needed to install packages. Ask root to: apt-get install $missing"
     set -- $missing # split into words
     case " $missing" in *" postgresql "*)
         trap allow_main_cluster EXIT

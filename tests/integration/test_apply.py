@@ -4,6 +4,7 @@ import concurrent.futures
 import copy
 import datetime
 import json
+import os
 import pathlib
 import re
 import threading
@@ -515,7 +516,8 @@ def test_ten_thousand_jobs_apply_in_time(rota, apply, capsys):
     with capsys.disabled():
         print(f"\n10,000 jobs with 20,000 triggers: new {fresh:.2f} s, unchanged {again:.2f} s, changed {changed:.2f} s")
     assert rota.value("SELECT count(*) FROM rota.trigger_due WHERE state = 'W'") == 20000
-    assert fresh < 5 and again < 2 and changed < 5
+    slower = 4 if os.environ.get("ROTA_TEST_SANITIZED") else 1
+    assert fresh < 5 * slower and again < 2 * slower and changed < 5 * slower
 
 
 def test_the_examples_of_the_documentation_are_valid(rota, apply):
