@@ -202,7 +202,10 @@ static int reset_errors(struct node *node, struct rota_error *error)
 
 static int apply(struct node *node, struct rota_error *error)
 {
-    struct apply_options options = {.base = node->base, .stop = &node->stop};
+    struct apply_options options = {.base = node->base,
+                                    .stop = &node->stop,
+                                    .misfire_threshold_us = node->config->misfire_threshold_us,
+                                    .catch_up_rate = node->config->catch_up_rate};
     struct apply_diff diff = {0};
     struct manifest_set *set = NULL;
     int failed = apply_paths(node->work, node->config->manifests, &options, &set, &diff, error);

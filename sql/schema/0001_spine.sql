@@ -239,6 +239,14 @@ BEGIN
     RETURN found;
 END $$;
 
+-- The route of a run that goes back to pending: its own, unless its job's handler has changed since.
+CREATE FUNCTION rota.route_now(old_route integer, job integer) RETURNS integer
+LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce((SELECT rota.route_of(j.handler, r.priority)
+                       FROM rota.route r JOIN rota.job j ON j.id = job AND j.handler <> r.handler
+                      WHERE r.id = old_route), old_route)
+$$;
+
 -- Makes the history's partitions for today and the days ahead. Attaching takes a light lock; a
 -- reader in the way makes it fail after 50 ms (55P03), to be tried again, so that no insert queues.
 CREATE FUNCTION rota.history_ensure(days integer) RETURNS integer
@@ -364,7 +372,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier)
-        SELECT w.id, w.route, now(), w.job_id, w.trigger_id, w.scheduled_at, w.enqueued_at,
+        SELECT w.id, rota.route_now(w.route, w.job_id), now(), w.job_id, w.trigger_id, w.scheduled_at, w.enqueued_at,
                CASE WHEN w.recover THEN w.attempt ELSE w.attempt + 1 END, w.crashes, w.missed, true, w.data,
                w.checkpoint, rota.earlier_add(w.earlier, w.entry)
           FROM run w WHERE w.recover OR w.attempts_left
@@ -422,7 +430,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier)
-        SELECT run.id, run.route,
+        SELECT run.id, rota.route_now(run.route, run.job_id),
                CASE WHEN run.delay_ms > 0 THEN now() + run.delay_ms * interval '1 ms' ELSE run.due END,
                run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
                run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,

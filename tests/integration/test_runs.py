@@ -297,6 +297,15 @@ def test_neighbours_of_a_run_that_kills_its_worker_run_again_unharmed(rota, ledg
     assert node.lives()
 
 
+def test_runs_that_kill_their_worker_together_are_told_apart(rota, odd):
+    """Neither is ever blamed while it has company, so each must come to be alone."""
+    rota.node("n1", pools=odd.setting(slots=4))
+    rota.apply(job(data={"do": "die"}))
+    for run in rota.enqueue("job", "--count", "2"):
+        row = rota.wait_history(run, 40)
+        assert (row["status"], row["outcome"]) == ("failed", "poison")
+
+
 def test_a_firing_that_kills_its_worker_is_failed_not_repeated(rota, odd):
     rota.node("n1", pools=odd.setting())
     rota.apply(job(data={"do": "die"}, triggers=[{"name": "t", "at": "2040-01-01T00:00:00Z"}]))
