@@ -1,14 +1,27 @@
-/* The connection of a command: see client.h. */
+/* What the commands that talk to the database share: see client.h. */
 #include "cmd/client.h"
 
+#include "base/text.h"
 #include "cmd/settings.h"
 
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-int client_connect(struct client *client, const char *command, const struct settings *settings, struct rota_error *error)
+void client_close(struct client *client)
+{
+    store_free(client->store);
+    if (client->base != NULL)
+        event_base_free(client->base);
+    free(client->url);
+    *client = (struct client){0};
+}
+
+/* 0, or -1 with nothing to close. */
+static int client_connect(struct client *client, const char *command, const struct settings *settings,
+                          struct rota_error *error)
 {
     char name[64];
     snprintf(name, sizeof name, "rota %s", command);
@@ -32,25 +45,88 @@ int client_connect(struct client *client, const char *command, const struct sett
     return -1;
 }
 
-int client_open(struct client *client, const char *command, const struct settings *settings, struct rota_error *error)
+static int check_schema(struct client *client, struct rota_error *error)
 {
     int version = 0;
-    if (client_connect(client, command, settings, error) != 0)
+    if (store_check_schema(client->store, &version, error) != 0)
         return -1;
-    int failed = store_check_schema(client->store, &version, error);
-    if (failed == 0 && version == 0)
-        failed = error_set(error, ERROR_REFUSED,
-                           "schema \"%s\" is not set up in this database; run `rota migrate` first", client->schema);
-    if (failed != 0)
-        client_close(client);
-    return failed;
+    if (version == 0)
+        return error_set(error, ERROR_REFUSED, "schema \"%s\" is not set up in this database; run `rota migrate` first",
+                         client->schema);
+    return 0;
 }
 
-void client_close(struct client *client)
+int client_open(struct client *client, const char *command, const struct settings *settings, struct rota_error *error)
 {
-    store_free(client->store);
-    if (client->base != NULL)
-        event_base_free(client->base);
-    free(client->url);
-    *client = (struct client){0};
+    if (client_connect(client, command, settings, error) != 0)
+        return -1;
+    if (check_schema(client, error) == 0)
+        return 0;
+    client_close(client);
+    return -1;
+}
+
+static int take_argument(const struct client_command *command, void *options, struct settings *settings, int argc,
+                         char **argv, int *i, struct rota_error *error)
+{
+    int taken = command->take != NULL ? command->take(argc, argv, i, options, error) : 0;
+    if (taken == 0)
+        taken = settings_take_flag(settings, argc, argv, i, error);
+    if (taken == 0 && argv[*i][0] != '-' && command->word != NULL)
+        taken = command->word(argv[*i], options, error) == 0 ? 1 : -1;
+    return taken;
+}
+
+/* 0 or the exit code. */
+static int read_arguments(const struct client_command *command, void *options, struct settings *settings, int argc,
+                          char **argv)
+{
+    struct rota_error error = {0};
+    for (int i = 1; i < argc; i++) {
+        int taken = take_argument(command, options, settings, argc, argv, &i, &error);
+        if (taken < 0)
+            return cmd_fail(command->name, &error);
+        if (taken == 0)
+            return cmd_unknown(command->name, argv[i], command->own, SCOPE_CLIENT);
+    }
+    if ((command->check != NULL && command->check(options, &error) != 0) || settings_load(settings, &error) != 0)
+        return cmd_fail(command->name, &error);
+    return 0;
+}
+
+static int run(const struct client_command *command, void *options, const struct settings *settings)
+{
+    struct rota_error error = {0};
+    struct client client;
+    int failed = command->any_schema ? client_connect(&client, command->name, settings, &error)
+                                     : client_open(&client, command->name, settings, &error);
+    if (failed != 0)
+        return cmd_fail(command->name, &error);
+    failed = command->run(&client, options, &error);
+    client_close(&client);
+    return failed == 0 ? 0 : cmd_fail(command->name, &error);
+}
+
+int client_main(const struct client_command *command, void *options, int argc, char **argv)
+{
+    if (cmd_wants_help(argc, argv)) {
+        fputs(command->help, stdout);
+        settings_print_help(stdout, SCOPE_CLIENT);
+        return 0;
+    }
+    struct settings *settings = settings_new(SCOPE_CLIENT);
+    int code = read_arguments(command, options, settings, argc, argv);
+    if (code == 0)
+        code = run(command, options, settings);
+    settings_free(settings);
+    return code;
+}
+
+int client_number(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret_number,
+                  struct rota_error *error)
+{
+    if (text_int64(text, strlen(text), ret_number) != 0 || *ret_number < low || *ret_number > high)
+        return error_set(error, ERROR_USAGE, "%s must be a whole number from %lld to %lld, not \"%s\"", option,
+                         (long long)low, (long long)high, text);
+    return 0;
 }

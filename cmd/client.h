@@ -19,10 +19,33 @@ struct client {
     const char *schema;
 };
 
-/* 0, or -1 with nothing to close. */
-int client_connect(struct client *client, const char *command, const struct settings *settings, struct rota_error *error);
-/* The same, and refuses a database without rota's schema, or with one too new. */
+/* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to close. */
 int client_open(struct client *client, const char *command, const struct settings *settings, struct rota_error *error);
 void client_close(struct client *client);
+
+/*
+ * A command that talks to the database and nothing else: its help, its options, what it does. An
+ * argument that none of its options takes is a word (or refused), then a setting.
+ */
+struct client_command {
+    const char *name;
+    const char *help;
+    const char *const *own; /* its options, NULL-terminated: for "did you mean" */
+    bool any_schema;        /* works on a database without rota's schema, too */
+    /* argv[*i]: 1 taken, 0 not an option of this command, -1 wrong. NULL: it has none. */
+    int (*take)(int argc, char **argv, int *i, void *options, struct rota_error *error);
+    /* A word that is no option: 0, or -1. NULL: there are none. */
+    int (*word)(const char *word, void *options, struct rota_error *error);
+    /* All arguments are read: 0, or -1 with what is missing. NULL: nothing can be. */
+    int (*check)(void *options, struct rota_error *error);
+    int (*run)(struct client *client, void *options, struct rota_error *error);
+};
+
+/* Reads the arguments, connects, runs, closes. The exit code. */
+int client_main(const struct client_command *command, void *options, int argc, char **argv);
+
+/* Whole numbers of an option, with what would be right. 0 or -1. */
+int client_number(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret_number,
+                  struct rota_error *error);
 
 #endif

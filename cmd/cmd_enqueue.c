@@ -2,9 +2,7 @@
 #include "base/clock.h"
 #include "base/instant.h"
 #include "base/json.h"
-#include "base/text.h"
 #include "cmd/client.h"
-#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,17 +50,10 @@ static int check_data(const char *text, struct rota_error *error)
     return object ? 0 : error_set(error, ERROR_USAGE, "--data must be a JSON object like {\"key\":1}, this is %s", type);
 }
 
-static int take_number(const char *name, const char *text, int64_t low, int64_t high, int64_t *ret, struct rota_error *error)
-{
-    if (text_int64(text, strlen(text), ret) != 0 || *ret < low || *ret > high)
-        return error_set(error, ERROR_USAGE, "%s must be a whole number from %lld to %lld, not \"%s\"", name,
-                         (long long)low, (long long)high, text);
-    return 0;
-}
-
 /* 1 taken, 0 not an option of ours, -1 wrong. */
-static int take_option(int argc, char **argv, int *i, struct options *options, struct rota_error *error)
+static int take(int argc, char **argv, int *i, void *arg, struct rota_error *error)
 {
+    struct options *options = arg;
     const char *value;
     int taken;
     if ((taken = cmd_option(argc, argv, i, "--data", &value, error)) != 0) {
@@ -80,16 +71,17 @@ static int take_option(int argc, char **argv, int *i, struct options *options, s
         return taken;
     }
     if ((taken = cmd_option(argc, argv, i, "--priority", &value, error)) != 0)
-        return taken < 0 || take_number("--priority", value, 1, 100, &options->priority, error) != 0 ? -1 : 1;
+        return taken < 0 || client_number("--priority", value, 1, 100, &options->priority, error) != 0 ? -1 : 1;
     if ((taken = cmd_option(argc, argv, i, "--count", &value, error)) != 0)
-        return taken < 0 || take_number("--count", value, 1, COUNT_MAX, &options->count, error) != 0 ? -1 : 1;
+        return taken < 0 || client_number("--count", value, 1, COUNT_MAX, &options->count, error) != 0 ? -1 : 1;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
 }
 
-static int enqueue(struct client *client, const struct options *options, struct rota_error *error)
+static int run(struct client *client, void *arg, struct rota_error *error)
 {
+    const struct options *options = arg;
     struct store_params params = {0};
     PGresult *result;
     size_t count;
@@ -120,51 +112,30 @@ static int enqueue(struct client *client, const struct options *options, struct 
     return failed;
 }
 
-/* 0 or the exit code. */
-static int read_arguments(int argc, char **argv, struct options *options, struct settings *settings)
+static int word(const char *word, void *arg, struct rota_error *error)
 {
-    static const char *const own[] = {"--data", "--at", "--in", "--priority", "--count", "--json", NULL};
-    struct rota_error error = {0};
-    for (int i = 1; i < argc; i++) {
-        int taken = take_option(argc, argv, &i, options, &error);
-        if (taken == 0)
-            taken = settings_take_flag(settings, argc, argv, &i, &error);
-        if (taken < 0)
-            return cmd_fail("enqueue", &error);
-        if (taken > 0)
-            continue;
-        if (argv[i][0] == '-' || options->job != NULL)
-            return cmd_unknown("enqueue", argv[i], own, SCOPE_CLIENT);
-        options->job = argv[i];
-    }
+    struct options *options = arg;
+    if (options->job != NULL)
+        return error_set(error, ERROR_USAGE, "one job at a time: \"%s\" is a second name", word);
+    options->job = word;
+    return 0;
+}
+
+static int check(void *arg, struct rota_error *error)
+{
+    const struct options *options = arg;
     if (options->job == NULL)
-        return cmd_usage("enqueue", "which job? Give its name");
+        return error_set(error, ERROR_USAGE, "which job? Give its name");
     if (options->at_us != STORE_NULL_TIME && options->in_us > 0)
-        return cmd_usage("enqueue", "--at and --in exclude each other");
-    if (settings_load(settings, &error) != 0)
-        return cmd_fail("enqueue", &error);
+        return error_set(error, ERROR_USAGE, "--at and --in exclude each other");
     return 0;
 }
 
 int cmd_enqueue(int argc, char **argv)
 {
+    static const char *const own[] = {"--data", "--at", "--in", "--priority", "--count", "--json", NULL};
+    static const struct client_command command = {
+        .name = "enqueue", .help = help_text, .own = own, .take = take, .word = word, .check = check, .run = run};
     struct options options = {.at_us = STORE_NULL_TIME, .count = 1};
-    struct rota_error error = {0};
-    struct client client;
-    if (cmd_wants_help(argc, argv)) {
-        fputs(help_text, stdout);
-        settings_print_help(stdout, SCOPE_CLIENT);
-        return 0;
-    }
-    struct settings *settings = settings_new(SCOPE_CLIENT);
-    int code = read_arguments(argc, argv, &options, settings);
-    if (code == 0 && client_open(&client, "enqueue", settings, &error) != 0) {
-        code = cmd_fail("enqueue", &error);
-    } else if (code == 0) {
-        if (enqueue(&client, &options, &error) != 0)
-            code = cmd_fail("enqueue", &error);
-        client_close(&client);
-    }
-    settings_free(settings);
-    return code;
+    return client_main(&command, &options, argc, argv);
 }

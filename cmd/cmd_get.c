@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cmd/client.h"
-#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,9 +65,8 @@ static char *cell_text(const struct json_value *value)
     char *text = value->type == JSON_STRING ? json_text(value) : mem_string_n(value->raw.data, value->raw.length);
     if (text == NULL)
         return mem_string("?");
-    char *point = strlen(text) > 20 && text[10] == 'T' && text[19] == '.' ? text + 19 : NULL;
-    if (point != NULL)
-        memcpy(point, "Z", 2);
+    if (strlen(text) > 20 && text[10] == 'T' && text[16] == ':') /* the session's zone is UTC */
+        memcpy(text + 19, "Z", 2);
     for (char *at = text; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20)
             *at = ' ';
@@ -145,8 +143,9 @@ static int print_document(const struct options *options, const char *text, struc
 
 /* ---- */
 
-static int get(struct client *client, const struct options *options, struct rota_error *error)
+static int run(struct client *client, void *arg, struct rota_error *error)
 {
+    const struct options *options = arg;
     struct store_params params = {0};
     PGresult *result;
     params_text(&params, options->name);
@@ -171,14 +170,15 @@ static const struct listing *listing_of(const char *what)
     return NULL;
 }
 
-static int unknown_listing(const char *what)
+static int unknown_listing(const char *what, struct rota_error *error)
 {
     const char *names[LISTING_COUNT];
     for (size_t i = 0; i < LISTING_COUNT; i++)
         names[i] = listings[i].what;
     const char *nearest = text_nearest(what, names, LISTING_COUNT);
-    return nearest != NULL ? cmd_usage("get", "there are no \"%s\": did you mean %s?", what, nearest)
-                           : cmd_usage("get", "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
+    if (nearest != NULL)
+        return error_set(error, ERROR_USAGE, "there are no \"%s\": did you mean %s?", what, nearest);
+    return error_set(error, ERROR_USAGE, "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
 }
 
 static int check_status(const char *status, struct rota_error *error)
@@ -190,76 +190,50 @@ static int check_status(const char *status, struct rota_error *error)
     return error_set(error, ERROR_USAGE, "--status \"%s\" is none of started, success, failed, unknown", status);
 }
 
-/* 1 taken, 0 not ours, -1 wrong. */
-static int take_option(int argc, char **argv, int *i, struct options *options, struct rota_error *error)
+static int take(int argc, char **argv, int *i, void *arg, struct rota_error *error)
 {
+    struct options *options = arg;
     const char *value;
     int taken;
     if ((taken = cmd_option(argc, argv, i, "--status", &options->status, error)) != 0)
         return taken < 0 || check_status(options->status, error) != 0 ? -1 : 1;
-    for (int which = 0; which < 2; which++) {
-        const char *name = which == 0 ? "--limit" : "--offset";
-        int64_t *number = which == 0 ? &options->limit : &options->offset;
-        if ((taken = cmd_option(argc, argv, i, name, &value, error)) == 0)
-            continue;
-        if (taken > 0 && (text_int64(value, strlen(value), number) != 0 || *number < 0 || (which == 0 && *number > LIMIT_MAX)))
-            return error_set(error, ERROR_USAGE, "%s must be a whole number from 0 to %d, not \"%s\"", name, LIMIT_MAX, value);
-        return taken;
-    }
+    if ((taken = cmd_option(argc, argv, i, "--limit", &value, error)) != 0)
+        return taken < 0 || client_number("--limit", value, 0, LIMIT_MAX, &options->limit, error) != 0 ? -1 : 1;
+    if ((taken = cmd_option(argc, argv, i, "--offset", &value, error)) != 0)
+        return taken < 0 || client_number("--offset", value, 0, INT64_MAX, &options->offset, error) != 0 ? -1 : 1;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
 }
 
-/* 0 or the exit code. */
-static int read_arguments(int argc, char **argv, struct options *options, struct settings *settings)
+static int word(const char *word, void *arg, struct rota_error *error)
 {
-    static const char *const own[] = {"--status", "--limit", "--offset", "--json", NULL};
-    struct rota_error error = {0};
-    for (int i = 1; i < argc; i++) {
-        int taken = take_option(argc, argv, &i, options, &error);
-        if (taken == 0)
-            taken = settings_take_flag(settings, argc, argv, &i, &error);
-        if (taken < 0)
-            return cmd_fail("get", &error);
-        if (taken > 0)
-            continue;
-        if (argv[i][0] == '-' || options->name != NULL)
-            return cmd_unknown("get", argv[i], own, SCOPE_CLIENT);
-        if (options->listing != NULL) {
-            options->name = argv[i];
-        } else if ((options->listing = listing_of(argv[i])) == NULL) {
-            return unknown_listing(argv[i]);
-        }
+    struct options *options = arg;
+    if (options->listing == NULL) {
+        options->listing = listing_of(word);
+        return options->listing != NULL ? 0 : unknown_listing(word, error);
     }
+    if (options->name != NULL)
+        return error_set(error, ERROR_USAGE, "one name at a time: \"%s\" is a second one", word);
+    options->name = word;
+    return 0;
+}
+
+static int check(void *arg, struct rota_error *error)
+{
+    const struct options *options = arg;
     if (options->listing == NULL)
-        return cmd_usage("get", "what? jobs, triggers, runs, nodes, locks or history");
+        return error_set(error, ERROR_USAGE, "what? jobs, triggers, runs, nodes, locks or history");
     if (options->status != NULL && !options->listing->by_status)
-        return cmd_usage("get", "--status goes with history");
-    if (settings_load(settings, &error) != 0)
-        return cmd_fail("get", &error);
+        return error_set(error, ERROR_USAGE, "--status goes with history");
     return 0;
 }
 
 int cmd_get(int argc, char **argv)
 {
+    static const char *const own[] = {"--status", "--limit", "--offset", "--json", NULL};
+    static const struct client_command command = {
+        .name = "get", .help = help_text, .own = own, .take = take, .word = word, .check = check, .run = run};
     struct options options = {.limit = LIMIT_DEFAULT};
-    struct rota_error error = {0};
-    struct client client;
-    if (cmd_wants_help(argc, argv)) {
-        fputs(help_text, stdout);
-        settings_print_help(stdout, SCOPE_CLIENT);
-        return 0;
-    }
-    struct settings *settings = settings_new(SCOPE_CLIENT);
-    int code = read_arguments(argc, argv, &options, settings);
-    if (code == 0 && client_open(&client, "get", settings, &error) != 0) {
-        code = cmd_fail("get", &error);
-    } else if (code == 0) {
-        if (get(&client, &options, &error) != 0)
-            code = cmd_fail("get", &error);
-        client_close(&client);
-    }
-    settings_free(settings);
-    return code;
+    return client_main(&command, &options, argc, argv);
 }

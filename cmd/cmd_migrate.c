@@ -1,6 +1,5 @@
 /* `rota migrate`: creates or upgrades the schema; `--check` only says whether that is needed. */
 #include "cmd/client.h"
-#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +11,7 @@ static const char help_text[] = "Usage: rota migrate [--check]\n"
                                 "  --check  change nothing; exit 1 if there is something to do\n"
                                 "\n";
 
-static int check(struct client *client, struct rota_error *error)
+static int only_check(struct client *client, struct rota_error *error)
 {
     int version;
     if (store_check_schema(client->store, &version, error) != 0)
@@ -36,35 +35,26 @@ static int migrate(struct client *client, struct rota_error *error)
     return 0;
 }
 
+static int take(int argc, char **argv, int *i, void *options, struct rota_error *error)
+{
+    (void)argc;
+    (void)error;
+    if (strcmp(argv[*i], "--check") != 0)
+        return 0;
+    *(bool *)options = true;
+    return 1;
+}
+
+static int run(struct client *client, void *options, struct rota_error *error)
+{
+    return *(bool *)options ? only_check(client, error) : migrate(client, error);
+}
+
 int cmd_migrate(int argc, char **argv)
 {
     static const char *const own[] = {"--check", NULL};
-    struct rota_error error = {0};
-    struct client client;
-    bool only_check = false;
-    if (cmd_wants_help(argc, argv)) {
-        fputs(help_text, stdout);
-        settings_print_help(stdout, SCOPE_CLIENT);
-        return 0;
-    }
-    struct settings *settings = settings_new(SCOPE_CLIENT);
-    int code = 0;
-    for (int i = 1; i < argc && code == 0; i++) {
-        int taken = 1;
-        if (strcmp(argv[i], "--check") == 0)
-            only_check = true;
-        else
-            taken = settings_take_flag(settings, argc, argv, &i, &error);
-        if (taken <= 0)
-            code = taken < 0 ? cmd_fail("migrate", &error) : cmd_unknown("migrate", argv[i], own, SCOPE_CLIENT);
-    }
-    if (code == 0 && (settings_load(settings, &error) != 0 || client_connect(&client, "migrate", settings, &error) != 0)) {
-        code = cmd_fail("migrate", &error);
-    } else if (code == 0) {
-        if ((only_check ? check(&client, &error) : migrate(&client, &error)) != 0)
-            code = cmd_fail("migrate", &error);
-        client_close(&client);
-    }
-    settings_free(settings);
-    return code;
+    static const struct client_command command = {
+        .name = "migrate", .help = help_text, .own = own, .any_schema = true, .take = take, .run = run};
+    bool check = false;
+    return client_main(&command, &check, argc, argv);
 }

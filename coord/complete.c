@@ -393,7 +393,8 @@ static void over(struct node *node, struct run *run, const struct worker_result 
 static void failed(struct node *node, struct run *run, const struct worker_result *result, const char *outcome)
 {
     char *message = text_of(result->message.data != NULL ? result->message : result->reason);
-    if (result->retry && run->attempt < run->job->max_attempts)
+    bool retry = result->retry || result->outcome == WORKER_TIMEOUT; /* that verdict is ours, not the worker's */
+    if (retry && run->attempt < run->job->max_attempts)
         complete_put_back(node, run, retry_delay(run->job, run->attempt), true, false, run->recovering, outcome,
                           message);
     else

@@ -2,9 +2,11 @@
 #include "coord/details.h"
 
 #include "base/instant.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* At most DETAILS_STRING_MAX characters, never half of one. */
@@ -35,6 +37,67 @@ static void put_raw(struct buffer *out, const char *key, struct slice json)
         buffer_append(out, json.data, json.length);
     else
         buffer_string(out, "\"[left out: too large]\"");
+}
+
+static bool is_long(const struct json_value *string)
+{
+    return string->raw.length - 2 > elide(string->raw.data + 1, string->raw.length - 2);
+}
+
+static void put_cut_string(struct buffer *out, const struct json_value *string)
+{
+    char *text = is_long(string) ? json_text(string) : NULL;
+    if (text != NULL)
+        buffer_json(out, text, elide(text, strlen(text)));
+    else
+        buffer_append(out, string->raw.data, string->raw.length);
+    free(text);
+}
+
+static void put_cut(struct buffer *out, const struct json *json, const struct json_value *value)
+{
+    bool object = value->type == JSON_OBJECT;
+    if (value->type == JSON_STRING) {
+        put_cut_string(out, value);
+        return;
+    }
+    if (!object && value->type != JSON_ARRAY) {
+        buffer_append(out, value->raw.data, value->raw.length);
+        return;
+    }
+    uint32_t left = object ? value->count : DETAILS_LIST_MAX;
+    buffer_char(out, object ? '{' : '[');
+    for (const struct json_value *at = json_first(json, value); at != NULL && left > 0;
+         at = json_next(json, at)) {
+        if (out->data[out->length - 1] != '{' && out->data[out->length - 1] != '[')
+            buffer_char(out, ',');
+        if (object) {
+            buffer_append(out, at->raw.data, at->raw.length);
+            buffer_char(out, ':');
+        }
+        put_cut(out, json, object ? json_member(at) : at);
+        left--;
+    }
+    buffer_char(out, object ? '}' : ']');
+}
+
+/* As it came, unless a string in it or a list is too long. */
+static void put_limited(struct buffer *out, const char *key, struct slice text)
+{
+    struct json json;
+    if (text.data == NULL || json_parse(&json, text.data, text.length, NULL) != 0)
+        return;
+    bool fits = true;
+    for (uint32_t i = 0; i < json.count && fits; i++)
+        fits = json.values[i].type == JSON_STRING  ? !is_long(&json.values[i])
+               : json.values[i].type == JSON_ARRAY ? json.values[i].count <= DETAILS_LIST_MAX
+                                                   : true;
+    struct buffer cut = {0};
+    if (!fits)
+        put_cut(&cut, &json, json.values);
+    put_raw(out, key, fits ? text : (struct slice){cut.data, cut.length});
+    buffer_free(&cut);
+    json_free(&json);
 }
 
 char *details_success(const struct worker_result *result, const struct run *run)
@@ -71,8 +134,8 @@ char *details_failure(const struct worker_result *result, const struct run *run,
     else if (message != NULL)
         put_text(&out, "message", message, strlen(message));
     if (result != NULL) {
-        put_raw(&out, "stacktrace", result->stacktrace);
-        put_raw(&out, "ex-data", result->ex_data);
+        put_limited(&out, "stacktrace", result->stacktrace);
+        put_limited(&out, "ex-data", result->ex_data);
         put_raw(&out, "original-info", result->details);
     }
     put_raw(&out, "attempts", slice_of(run->earlier));

@@ -6,6 +6,7 @@
 #include "worker/worker.h"
 
 #define DETAILS_STRING_MAX 250   /* characters of a text of a failure */
+#define DETAILS_LIST_MAX   50    /* items of a list of a failure */
 #define DETAILS_JSON_MAX   32768 /* bytes of a worker's details, data or stack trace; more is left out */
 
 /* To be freed; NULL: nothing to tell. */

@@ -139,7 +139,7 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 limit_s=840 # of the integration tests
-[ -z "$full" ] || { export ROTA_TEST_LONG=1 && limit_s=5400; }
+[ -z "$full" ] || { export ROTA_TEST_FULL=1 && limit_s=5400; }
 
 build build-test || { fail "the build"; exit; }
 mkdir "$work/postgres" && chmod 700 "$work/postgres"

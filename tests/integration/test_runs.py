@@ -145,12 +145,13 @@ def test_a_failure_keeps_what_the_worker_said_cut_to_its_limits(rota, odd):
                        "original-info": {"d": 2}}
 
 
-def test_a_long_stacktrace_is_cut_to_50_entries_of_250_characters(rota, odd):
+def test_long_lists_and_texts_of_a_failure_are_cut_to_50_items_and_250_characters(rota, odd):
     rota.node("n1", pools=odd.setting())
-    answer = {"exception": "Oops", "stacktrace": ["s" * 300] * 80}
+    answer = {"exception": "Oops", "stacktrace": ["s" * 300] * 80, "ex_data": {"ids": list(range(70)), "s": "\n" * 300}}
     rota.apply(job(data={"do": "fail", "answer": answer}))
-    trace = rota.wait_history(*rota.enqueue("job"))["details"]["stacktrace"]
-    assert len(trace) <= 50 and max(map(len, trace)) <= 250
+    details = rota.wait_history(*rota.enqueue("job"))["details"]
+    assert details["stacktrace"] == ["s" * 250] * 50
+    assert details["ex-data"] == {"ids": list(range(50)), "s": "\n" * 250}
 
 
 @pytest.mark.parametrize("backoff, gaps", [("fixed", [0.3, 0.3]), ("exponential", [0.3, 0.6]),
@@ -191,6 +192,14 @@ def test_a_timed_out_run_is_retried_within_its_attempts(rota):
     rota.apply(job(handler="noop", data={"sleep": "30s"}, timeout="300ms",
                    retry={"max_attempts": 2, "initial": "100ms", "jitter": 0}))
     row = rota.wait_history(*rota.enqueue("job"))
+    assert (row["status"], row["outcome"], row["attempt"]) == ("failed", "timeout", 2)
+    assert [attempt["outcome"] for attempt in row["details"]["attempts"]] == ["timeout"]
+
+
+def test_a_hanging_run_that_its_worker_cannot_end_is_retried_within_its_attempts(rota, odd):
+    rota.node("n1", pools=odd.setting())
+    rota.apply(job(data={"do": "hang"}, timeout="300ms", retry={"max_attempts": 2, "initial": "100ms", "jitter": 0}))
+    row = rota.wait_history(*rota.enqueue("job"), limit=30)
     assert (row["status"], row["outcome"], row["attempt"]) == ("failed", "timeout", 2)
     assert [attempt["outcome"] for attempt in row["details"]["attempts"]] == ["timeout"]
 
@@ -302,7 +311,7 @@ def test_runs_that_kill_their_worker_together_are_told_apart(rota, odd):
     rota.node("n1", pools=odd.setting(slots=4))
     rota.apply(job(data={"do": "die"}))
     for run in rota.enqueue("job", "--count", "2"):
-        row = rota.wait_history(run, 40)
+        row = rota.wait_history(run, 30)
         assert (row["status"], row["outcome"]) == ("failed", "poison")
 
 

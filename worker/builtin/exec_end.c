@@ -226,8 +226,9 @@ static void exec_ended(struct exec *exec)
     event_del(&exec->timer);
     exec->state = EXEC_LINGERING;
     exec_read(exec);
-    if (exec->output_fd < 0)
-        exec_close(exec);
+    if (exec->output_fd < 0 || exec->cancelled != NULL)
+        exec_close(
+            exec); /* a cancelled run has no time to lose: its worker would be ended for it */
     else
         exec_wait(exec, LINGER_US);
 }

@@ -1,0 +1,98 @@
+"""What a node costs while it has nothing to do: statements, memory, time, size."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from fleet import binary
+from processes import cpu_seconds, memory_kib
+from waiting import wait_for_clock, wait_until
+
+SECONDS = 30
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def server(pg_server):
+    return pg_server
+
+
+def sanitized():
+    with open(binary(), "rb") as file:
+        return b"__asan_init" in file.read()
+
+
+def statements(rota):
+    """Statements of nodes so far, this test's own and those of the server's chores left out."""
+    return rota.value("""SELECT coalesce(sum(s.calls), 0)::bigint FROM pg_stat_statements s
+                           JOIN pg_database d ON d.oid = s.dbid
+                          WHERE d.datname = current_database() AND s.query NOT LIKE '%pg_stat%'""")
+
+
+def transactions(rota):
+    rota.db.execute("SELECT pg_stat_force_next_flush()")
+    return rota.value("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+
+
+def test_an_idle_node_asks_less_than_once_a_second_and_is_small(rota):
+    rota.db.execute("CREATE EXTENSION pg_stat_statements")
+    node = rota.node("n1")
+    # idle, not empty: something is declared, has run, and is due much later
+    rota.apply({"name": "job", "handler": "noop", "triggers": [{"name": "t", "cron": "0 0 0 1 1 ?"}]})
+    rota.wait_history(*rota.enqueue("job"))
+    processes = {"coordinator": node.pid}
+    for process in node.workers():
+        if " guard" in process.command:
+            processes["guard"] = process.pid
+        elif " worker " in process.command:
+            processes["built-in worker"] = process.pid
+    assert len(processes) == 3
+    cpu = {name: cpu_seconds(pid) for name, pid in processes.items()}
+    before, began = statements(rota), time.time()
+    asked = transactions(rota)
+    wait_for_clock(began + SECONDS, "half a minute of nothing")
+    calls, took = statements(rota) - before, time.time() - began
+    asked = transactions(rota) - asked
+    per_minute = calls * 60 / took
+    memory = {name: memory_kib(pid, "RssAnon") for name, pid in processes.items()}
+    print(f"idle: {per_minute:.1f} statements a minute ({asked} transactions of all in {took:.0f} s)")
+    for name, pid in processes.items():
+        print(f"{name}: RssAnon {memory[name]} kB, VmRSS {memory_kib(pid, 'VmRSS')} kB, "
+              f"CPU {cpu_seconds(pid) - cpu[name]:.2f} s in {took:.0f} s")
+    assert calls > 0 and per_minute < 60
+    for name, pid in processes.items():
+        assert cpu_seconds(pid) - cpu[name] < 0.3
+        if not sanitized():
+            assert memory[name] < 5120, name
+    assert node.stop() == 0
+
+
+def test_a_node_is_as_small_after_work_as_it_should_be(rota, ledger):
+    """Memory that grew under load comes down again to a bounded size: nothing is kept for each run."""
+    if sanitized():
+        pytest.skip("a sanitizer keeps what was freed")
+    node = rota.node("n1", slots=64)
+    rota.apply({"name": "job", "handler": "noop", "durable": True})
+    sizes = []
+    for _ in range(4):
+        rota.run("enqueue", "job", "--count", "5000")
+        wait_until(lambda: rota.value("SELECT NOT EXISTS (SELECT FROM rota.pending) AND "
+                                      "NOT EXISTS (SELECT FROM rota.receipt)"), 60, "the end of 5,000 runs")
+        sizes.append(memory_kib(node.pid, "RssAnon"))
+    print(f"RssAnon after each 5,000 runs: {sizes} kB")
+    assert sizes[3] - sizes[1] < 512, sizes
+    assert node.stop() == 0
+
+
+def test_the_stripped_binary_is_below_2_mib(tmp_path):
+    if sanitized():
+        pytest.skip("a sanitizer is part of it")
+    copy = str(tmp_path / "rota")
+    shutil.copy(binary(), copy)
+    subprocess.run(["strip", copy], check=True)
+    size = os.path.getsize(copy)
+    print(f"stripped: {size} bytes")
+    assert size < 2 * MIB

@@ -1,0 +1,272 @@
+"""The plans of the hot statements on large tables: which index they use, and how little they touch.
+
+One database with 300,000 waiting runs and triggers; each statement of sql/query as the node prepares
+it, once before the tables were ever analysed and once after. What is bounded is the number of pages
+touched, never the time."""
+
+import json
+import os
+import re
+
+import psycopg
+import pytest
+
+from fleet import REPOSITORY, Rota
+from statements import array, same, statement
+
+ROUTES = 20
+FOREIGN_ROUTE = ROUTES + 1  # of a handler this node does not serve: its runs are the oldest of all
+ROOM = 300
+RECEIPT = 50  # runs of one receipt
+LARGE = ("pending", "trigger_due", "receipt", "task_history")
+PREPARED_SETTINGS = ("plan_cache_mode", "random_page_cost", "jit")
+
+LOAD = f"""
+SET session_replication_role = replica; -- no foreign keys: they would take most of the time
+ALTER TABLE rota.pending SET (autovacuum_enabled = false);
+ALTER TABLE rota.trigger_due SET (autovacuum_enabled = false);
+ALTER TABLE rota.receipt SET (autovacuum_enabled = false);
+INSERT INTO rota.route (handler, priority) SELECT 'handler ' || g % 5, 5 + g / 5 FROM generate_series(0, {ROUTES}) g;
+INSERT INTO rota.trigger_due (trigger_id, route, revision, next_at)
+  SELECT g, 1 + g % {ROUTES}, 1,
+         now() + CASE WHEN g % 1000 = 0 THEN -1 ELSE 1 END * (1 + g % 997) * interval '1 minute'
+    FROM generate_series(1, 300000) g;
+INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
+  SELECT 1 + g % {ROUTES}, now() + (g::bigint * 7919 % 300000 - 150000) * interval '1 second', 1, now(), '{{"a":1}}'
+    FROM generate_series(1, 300000) g;
+INSERT INTO rota.pending (route, due, job_id, scheduled_at)
+  SELECT {FOREIGN_ROUTE}, now() - interval '9 days', 1, now() FROM generate_series(1, 5000);
+INSERT INTO rota.node (name) SELECT 'n' || g FROM generate_series(1, 10) g;
+INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid)
+  SELECT 'n' || g, 'running', now() + interval '1 hour', '1', 'host', g FROM generate_series(1, 10) g;
+INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at, attempts,
+                          crashes, missed, recovering, data, checkpoints, earlier)
+  SELECT 1 + g % 10, repeat('1', n)::varbit, ARRAY(SELECT g * 1000 + x + 1000000 FROM generate_series(1, n) x),
+         array_fill(1, ARRAY[n]), array_fill(now(), ARRAY[n]), array_fill(1, ARRAY[n]), array_fill(NULL::int, ARRAY[n]),
+         array_fill(now(), ARRAY[n]), array_fill(now(), ARRAY[n]), array_fill(1::smallint, ARRAY[n]),
+         array_fill(0::smallint, ARRAY[n]), array_fill(0, ARRAY[n]), array_fill(false, ARRAY[n]),
+         array_fill('{{"a":1}}'::json, ARRAY[n]), array_fill(NULL::json, ARRAY[n]), array_fill(NULL::jsonb, ARRAY[n])
+    FROM generate_series(1::bigint, 2000) g CROSS JOIN (SELECT {RECEIPT} AS n) size;
+INSERT INTO rota.task_history (id, task, started_at, ended_at, duration_ms, status, outcome, node, attempt, scheduled_at, fence)
+  SELECT g, 'job', now(), now(), 1, 'success', 'success', 'n1', 1, now(), g / 50 FROM generate_series(1, 200000) g;
+RESET session_replication_role;
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(shared_server, tmp_path_factory):
+    rota = Rota(shared_server, tmp_path_factory.mktemp("plans"))
+    for statement in LOAD.split(";\n"):
+        rota.db.execute(statement)
+    yield rota
+    rota.close()
+
+
+@pytest.fixture(scope="module", params=["never analysed", "analysed"])
+def large(loaded, request):
+    if request.param == "analysed":
+        loaded.db.execute("ANALYZE")
+    return loaded
+
+
+def node_settings(connection):
+    """What the node sets on this connection that changes plans: read from where it does."""
+    with open(os.path.join(REPOSITORY, "coord/node.c"), encoding="utf-8") as file:
+        body = re.search(rf"^static struct store \*open_{connection}\(.*?^}}", file.read(), re.M | re.S).group(0)
+    return {name: value for name, value in re.findall(r"-c (\w+)=([\w.]+)", body) if name in PREPARED_SETTINGS}
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+class Plan:
+    """An executed plan, with what it touched."""
+
+    def __init__(self, root):
+        self.root = root
+        self.nodes = list(nodes(root))
+
+    def scans(self, kind):
+        return {node["Relation Name"] for node in self.nodes if node["Node Type"] == kind}
+
+    def indexes(self):
+        return {node["Index Name"] for node in self.nodes if "Index Name" in node}
+
+    def sorted_rows(self):
+        return max((node["Actual Rows"] for node in self.nodes if "Sort" in node["Node Type"]), default=0)
+
+    def buffers(self):
+        """Of the root, and of the data-modifying parts nobody reads from, which run after it."""
+        def touched(node):
+            return node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+
+        read = {node["CTE Name"] for node in self.nodes if node["Node Type"] == "CTE Scan"}
+        apart = [node for node in self.nodes
+                 if node.get("Subplan Name", "").startswith("CTE ") and node["Subplan Name"][4:] not in read]
+        return touched(self.root) + sum(map(touched, apart))
+
+
+def execute(rota, name, connection, arguments, mode=None, before=None):
+    """Runs the statement as the node would, `before` in the same transaction, and takes it all back."""
+    settings = node_settings(connection) | ({"plan_cache_mode": mode} if mode else {})
+    with psycopg.connect(rota.url, prepare_threshold=None) as db:
+        for setting, value in settings.items():
+            db.execute(f"SET {setting} = {value}")
+        if before:
+            db.execute(before)
+        db.execute(f"PREPARE tried AS {statement(name)}")
+        explained = db.execute("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
+                               f"EXECUTE tried ({', '.join(arguments)})").fetchone()[0][0]
+        db.rollback()
+    assert "JIT" not in explained
+    return Plan(explained["Plan"])
+
+
+def assert_lean(plan, indexes, sorted_rows, buffers):
+    assert not plan.scans("Seq Scan") & set(LARGE), plan.scans("Seq Scan")
+    assert not [name for name in plan.scans("Seq Scan") if name.startswith("task_history")]
+    assert indexes <= plan.indexes(), plan.indexes()
+    assert plan.sorted_rows() <= sorted_rows
+    assert plan.buffers() <= buffers
+
+
+def routes(room=ROOM, count=ROUTES, pools=1):
+    ids = range(1, count + 1)
+    return [array("integer", ids), array("smallint", [5 + (route - 1) // 5 for route in ids]),
+            array("integer", [route % pools for route in ids]), same("integer", room, count)]
+
+
+# Of the rows that are due, a claim looks at about twice what it may take, however many routes there are.
+HEADS = 4 * ROOM + 2 * 16 * ROUTES
+
+
+def test_a_claim_touches_only_the_heads_of_its_routes(large):
+    plan = execute(large, "run_claim", "work", [*routes(), "1"])
+    assert plan.root["Actual Rows"] == ROOM
+    assert_lean(plan, {"pending_claim", "pending_pkey", "trigger_due_claim"}, HEADS, 25 * ROOM)
+
+
+def test_a_claim_of_few_runs_is_cheap(large):
+    plan = execute(large, "run_claim", "work", [*routes(room=4), "1"])
+    assert plan.root["Actual Rows"] == 4
+    assert_lean(plan, {"pending_claim", "pending_pkey"}, HEADS, 700)
+
+
+def test_a_claim_for_many_pools_is_bounded_alike(large):
+    plan = execute(large, "run_claim", "work", [*routes(room=ROOM // 4, pools=4), "1"])
+    assert plan.root["Actual Rows"] == ROOM
+    assert_lean(plan, {"pending_claim", "pending_pkey", "trigger_due_claim"}, HEADS, 25 * ROOM)
+
+
+def test_runs_of_routes_that_are_not_asked_for_are_not_in_the_way(large):
+    """The 5,000 oldest runs of all belong to a route of another handler."""
+    with_them = execute(large, "run_claim", "work", [*routes(), "1"])
+    without = execute(large, "run_claim", "work", [*routes(), "1"],
+                      before=f"DELETE FROM rota.pending WHERE route = {FOREIGN_ROUTE}")
+    assert abs(with_them.buffers() - without.buffers()) < 100
+
+
+def test_acquiring_triggers_touches_only_the_heads_of_its_routes(large):
+    plan = execute(large, "trigger_acquire", "work", routes())
+    assert_lean(plan, {"pending_claim", "trigger_due_claim"}, HEADS, 15 * ROOM)
+
+
+def test_triggers_that_are_due_are_all_that_is_locked(large):
+    """With nothing waiting, the few due among 300,000 triggers."""
+    due = large.value("SELECT count(*) FROM rota.trigger_due WHERE next_at <= now()")
+    plan = execute(large, "trigger_acquire", "work", routes(), before="DELETE FROM rota.pending")
+    assert plan.root["Actual Rows"] == due == ROOM
+
+
+def test_firing_touches_its_triggers_alone(large):
+    ids = [row[0] for row in large.rows("SELECT trigger_id FROM rota.trigger_due WHERE next_at <= now() LIMIT 100")]
+    count, later = len(ids), 50
+    plan = execute(large, "trigger_fire", "work", [
+        "1", array("integer", ids), same("timestamptz", "2030-01-01", count), same("text", "W", count),
+        same("timestamptz", "2026-11-20", count), same("bigint", 1, count), same("bigint", 0, count),
+        same("bigint", 0, count), same("text", None, count), array("integer", ids), same("integer", 1, count),
+        same("integer", 1, count), same("timestamptz", "2026-11-20", count), same("integer", 0, count),
+        same("integer", 1, later), same("integer", 1, later), same("integer", 1, later),
+        same("timestamptz", "2026-11-20", later), same("integer", 0, later), same("boolean", "true", later), "10000"])
+    assert_lean(plan, {"trigger_due_pkey"}, later, 30 * (count + later))
+
+
+def receipts(rota, incarnation, count):
+    found = rota.rows("SELECT fence FROM rota.receipt WHERE incarnation = %s ORDER BY fence LIMIT %s", incarnation, count)
+    fences = [row[0] for row in found]
+    return fences, [fence for fence in fences for _ in range(RECEIPT)], list(range(RECEIPT)) * count
+
+
+def test_completing_touches_its_receipts_alone(large):
+    fences, run_fences, slots = receipts(large, 1, 6)
+    count = len(slots)
+    plan = execute(large, "run_complete", "work", [
+        "1", array("bigint", fences), same("varbit", "1" * RECEIPT, len(fences)), array("bigint", run_fences),
+        array("integer", slots), array("bigint", range(count)), same("text", "job", count), same("text", None, count),
+        same("timestamptz", "2026-11-20", count), same("bigint", 1, count), same("text", "success", count),
+        same("text", "success", count), same("smallint", 1, count), same("integer", 0, count),
+        same("timestamptz", "2026-11-20", count), same("json", None, count), "'n1'"])
+    assert_lean(plan, {"receipt_pkey"}, count, 8 * count)
+
+
+def within(rota, name, connection, arguments):
+    """The plans of the statements inside the functions that a statement calls."""
+    plans = []
+    with psycopg.connect(rota.url, prepare_threshold=None) as db:
+        db.execute("LOAD 'auto_explain'")
+        for setting, value in {**node_settings(connection), "auto_explain.log_min_duration": "0",
+                               "auto_explain.log_nested_statements": "on", "auto_explain.log_analyze": "on",
+                               "auto_explain.log_buffers": "on", "auto_explain.log_timing": "off",
+                               "auto_explain.log_format": "json", "client_min_messages": "log"}.items():
+            db.execute(f"SET {setting} = {value}")
+        db.add_notice_handler(lambda notice: plans.append(notice.message_primary))
+        db.execute(f"PREPARE tried AS {statement(name)}")
+        db.execute(f"EXECUTE tried ({', '.join(arguments)})")
+        db.rollback()
+    return [Plan(json.loads(text[text.index("{"):])["Plan"]) for text in plans if "plan:" in text]
+
+
+def test_putting_back_touches_its_receipts_alone(large):
+    _, run_fences, slots = receipts(large, 2, 6)
+    count = len(slots)
+    plans = within(large, "run_put_back", "work", [
+        "2", array("bigint", run_fences), array("integer", slots), same("bigint", 0, count), same("integer", 0, count),
+        same("integer", 0, count), same("boolean", "true", count), same("jsonb", None, count)])
+    assert max(plan.buffers() for plan in plans) <= 15 * count
+    assert any("receipt_pkey" in plan.indexes() for plan in plans)
+    for plan in plans:
+        assert_lean(plan, set(), count, 15 * count)
+
+
+def test_the_next_due_time_is_one_look_at_each_route(large):
+    plan = execute(large, "work_next", "work", [array("integer", range(1, ROUTES + 1))])
+    assert_lean(plan, {"pending_claim", "trigger_due_claim"}, 0, 12 * ROUTES)
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_a_heartbeat_touches_its_own_receipts_and_the_heads(large, mode):
+    mine = large.value("SELECT count(*) FROM rota.receipt WHERE incarnation = 1")
+    plan = execute(large, "node_heartbeat", "session",
+                   ["1", "10000", "77", "true", array("integer", range(1, ROUTES + 1))], mode)
+    assert_lean(plan, {"receipt_incarnation", "pending_claim", "trigger_due_claim"}, 10, 2 * mine + 12 * ROUTES + 50)
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_a_heartbeat_of_the_only_node_with_runs_does_not_read_them_all_to_find_others(large, mode):
+    plan = execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{}'"], mode,
+                   before="DELETE FROM rota.receipt WHERE incarnation <> 1")
+    assert "receipt" not in plan.scans("Seq Scan")
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_a_probe_touches_nothing_but_the_incarnations(large, mode):
+    plan = execute(large, "node_probe", "session", ["1", "77"], mode)
+    assert_lean(plan, set(), 10, 30)
+
+
+def test_triggers_in_error_are_found_by_their_index(large):
+    plan = execute(large, "trigger_errors", "session", [array("text", ["handler"]), "0"])
+    assert_lean(plan, {"trigger_due_error"}, 100, 50)
