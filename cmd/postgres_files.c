@@ -58,7 +58,7 @@ int postgres_write_settings(const char *directory, const char *socket_directory,
     buffer_format(
         &text,
         "# Written by `rota up` at every start. Your own settings: postgresql.local.conf.\n"
-                  "include 'postgres/postgresql.conf' # what initdb found out about this machine\n"
+        "include 'postgres/postgresql.conf' # what initdb found out about this machine\n"
         "cluster_name = 'rota up'\n"
         "listen_addresses = '127.0.0.1'\n"
         "port = %d\n"

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct account;
@@ -35,6 +36,16 @@ void postgres_remove_socket_directory(const char *directory);
 /* An empty directory of mode 0700 that belongs to the account. */
 int postgres_make_directory(const char *path, const struct account *account,
                             struct rota_error *error);
+
+/*
+ * New data that are not yet on the disk: marked with the boot they were made in. After another boot
+ * they are doubtful, and are put aside as postgres.doubtful.
+ */
+int postgres_mark_unsynced(const char *directory, struct rota_error *error);
+void postgres_mark_synced(const char *directory);
+bool postgres_is_unsynced(const char *directory);
+bool postgres_is_doubtful(const char *directory);
+int postgres_put_aside(const char *directory, struct rota_error *error);
 
 /* The log, for appending; a large one is put aside first. -1 with error. */
 int postgres_open_log(const char *directory, struct rota_error *error);

@@ -1,5 +1,5 @@
 /* The private PostgreSQL of `rota up`: see private_postgres.h for the states. */
-#include "cmd/private_postgres.h"
+#include "cmd/private_postgres_int.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -28,47 +28,17 @@
 #define FAST_US        (30 * US_PER_SECOND) /* for a fast shutdown, before an immediate one */
 #define IMMEDIATE_US   (10 * US_PER_SECOND) /* for an immediate one, before SIGKILL */
 
-enum state { IDLE, CLEARING, CREATING, STARTING, READY, STOPPING };
-
-struct private_postgres {
-    struct event_base *base;
-    struct children *children;
-    struct account account;
-    struct postgres_binaries binaries;
-    struct private_postgres_callbacks callbacks;
-    char *directory;
-    char *data;  /* directory/postgres */
-    char *draft; /* directory/postgres.new */
-    char *password;
-    char *socket_directory;
-    char *url;
-    int port;
-    enum state state;
-    bool created;
-    bool restarting;
-    int attempts;
-    int restarts;
-    int64_t restarts_since_us; /* monotonic */
-    int signal;                /* last one sent while clearing or stopping */
-    int log_fd;
-    off_t log_start;
-    struct child *child;
-    struct event *timer;
-    struct event *leftover; /* readable when the process has ended */
-    struct event *pid_file; /* readable when something in the data directory was written */
-};
-
 /* Every move there is; anything else is a bug. */
-static void move(struct private_postgres *postgres, enum state to)
+void private_postgres_move(struct private_postgres *postgres, enum private_postgres_state to)
 {
     static const struct {
-        enum state from, to;
+        enum private_postgres_state from, to;
         const char *why;
     } moves[] = {
         {IDLE, CLEARING, "started"},
         {CLEARING, CREATING, "nothing left behind, no data yet"},
         {CLEARING, STARTING, "nothing left behind"},
-        {CLEARING, IDLE, "stopped"},
+        {CLEARING, IDLE, "stopped, or something is in the way"},
         {CREATING, STARTING, "data made"},
         {CREATING, STOPPING, "stopped"},
         {CREATING, IDLE, "could not be made"},
@@ -107,10 +77,17 @@ static void set_timer(struct private_postgres *postgres, int64_t delay_us)
     evtimer_add(postgres->timer, &delay);
 }
 
-/* At rest again, with the reason; `error` NULL: it was stopped as wanted. */
-static void end(struct private_postgres *postgres, const struct rota_error *error)
+void private_postgres_say_stopped(struct private_postgres *postgres)
 {
-    move(postgres, IDLE);
+    postgres->stop_waits = postgres->sync != NULL;
+    if (!postgres->stop_waits)
+        postgres->callbacks.stopped(postgres->callbacks.arg);
+}
+
+/* At rest again, with the reason; `error` NULL: it was stopped as wanted. */
+void private_postgres_end(struct private_postgres *postgres, const struct rota_error *error)
+{
+    private_postgres_move(postgres, IDLE);
     evtimer_del(postgres->timer);
     free_event(&postgres->leftover, true);
     free_event(&postgres->pid_file, true);
@@ -121,22 +98,23 @@ static void end(struct private_postgres *postgres, const struct rota_error *erro
     if (error != NULL)
         postgres->callbacks.failed(postgres->callbacks.arg, error);
     else
-        postgres->callbacks.stopped(postgres->callbacks.arg);
+        private_postgres_say_stopped(postgres);
 }
 
 /* `what` and the complaint of the log. */
-static void end_with_log(struct private_postgres *postgres, const char *what)
+void private_postgres_end_with_log(struct private_postgres *postgres, const char *what)
 {
     struct rota_error error;
     char *complaint = postgres_log_complaint(postgres->directory, postgres->log_start);
     error_set(&error, ERROR_REFUSED, "%s: %s (log: %s/postgres.log)", what,
               *complaint != '\0' ? complaint : "its log says nothing", postgres->directory);
     free(complaint);
-    end(postgres, &error);
+    private_postgres_end(postgres, &error);
 }
 
-static int run(struct private_postgres *postgres, const char *const *argv, const char *input,
-               int death_signal, void (*ended)(void *, int), struct rota_error *error)
+struct child *private_postgres_run(struct private_postgres *postgres, const char *const *argv,
+                                   const char *input, int death_signal, void (*ended)(void *, int),
+                                   struct rota_error *error)
 {
     struct child_options options = {
         .argv = argv,
@@ -147,8 +125,7 @@ static int run(struct private_postgres *postgres, const char *const *argv, const
         .death_signal = death_signal,
     };
     struct child_callbacks callbacks = {.arg = postgres, .ended = ended};
-    postgres->child = child_start(postgres->children, &options, &callbacks, error);
-    return postgres->child != NULL ? 0 : -1;
+    return child_start(postgres->children, &options, &callbacks, error);
 }
 
 /* --- starting --- */
@@ -158,7 +135,9 @@ static void clear(struct private_postgres *postgres);
 static void become_ready(struct private_postgres *postgres)
 {
     bool again = postgres->restarting;
-    move(postgres, READY);
+    if (postgres->sync == NULL && postgres_is_unsynced(postgres->directory))
+        private_postgres_sync(postgres);
+    private_postgres_move(postgres, READY);
     free_event(&postgres->pid_file, true);
     postgres->attempts = 0;
     postgres->restarting = true;
@@ -205,21 +184,22 @@ static bool give_up(struct private_postgres *postgres)
 static void on_server_ended(void *arg, int status)
 {
     struct private_postgres *postgres = arg;
-    char why[80];
+    char why[80], text[160];
     postgres->child = NULL;
     free_event(&postgres->pid_file, true);
-    child_status_text(status, why);
+    snprintf(text, sizeof text, "PostgreSQL %s: it is started again",
+             child_status_text(status, why));
     if (postgres->state == STOPPING) {
-        end(postgres, NULL);
+        private_postgres_end(postgres, NULL);
     } else if (postgres->state == STARTING) {
         if (++postgres->attempts < START_ATTEMPTS)
             clear(postgres);
         else
-            end_with_log(postgres, "PostgreSQL does not start");
+            private_postgres_end_with_log(postgres, "PostgreSQL does not start");
     } else if (give_up(postgres)) {
-        end_with_log(postgres, "PostgreSQL ends again and again");
+        private_postgres_end_with_log(postgres, "PostgreSQL ends again and again");
     } else {
-        postgres->callbacks.lost(postgres->callbacks.arg, why);
+        postgres->callbacks.warn(postgres->callbacks.arg, text);
         clear(postgres);
     }
 }
@@ -246,97 +226,40 @@ static int prepare_server(struct private_postgres *postgres, struct rota_error *
                                    error);
 }
 
-static void start_server(struct private_postgres *postgres)
+void private_postgres_start_server(struct private_postgres *postgres)
 {
     struct rota_error error;
     char *program = mem_format("%s/postgres", postgres->binaries.directory);
     char *settings = mem_format("config_file=%s/postgresql.conf", postgres->directory);
     const char *argv[] = {program, "-D", postgres->data, "-c", settings, NULL};
-    move(postgres, STARTING);
+    private_postgres_move(postgres, STARTING);
     postgres->callbacks.busy(postgres->callbacks.arg, "starting PostgreSQL");
     if (prepare_server(postgres, &error) != 0 || watch_pid_file(postgres, &error) != 0 ||
-        run(postgres, argv, NULL, SIGINT, on_server_ended, &error) != 0)
-        end(postgres, &error);
+        (postgres->child =
+             private_postgres_run(postgres, argv, NULL, SIGINT, on_server_ended, &error)) == NULL)
+        private_postgres_end(postgres, &error);
     free(settings);
     free(program);
-}
-
-/* --- creating --- */
-
-static void on_database_made(void *arg, int status)
-{
-    struct private_postgres *postgres = arg;
-    struct rota_error error;
-    postgres->child = NULL;
-    if (postgres->state == STOPPING) {
-        end(postgres, NULL);
-    } else if (status != 0) {
-        end_with_log(postgres, "cannot create the database");
-    } else if (data_directory_rename(postgres->draft, postgres->data, &error) != 0) {
-        end(postgres, &error);
-    } else {
-        postgres->created = true;
-        start_server(postgres);
-    }
-}
-
-/* A server without network and with one statement on its stdin. */
-static void on_initdb_ended(void *arg, int status)
-{
-    struct private_postgres *postgres = arg;
-    struct rota_error error;
-    char *program = mem_format("%s/postgres", postgres->binaries.directory);
-    const char *argv[] = {program, "--single",         "-D",        postgres->draft,
-                          "-c",    "exit_on_error=on", "template1", NULL};
-    postgres->child = NULL;
-    postgres_remove_password_copy(postgres->directory);
-    if (postgres->state == STOPPING)
-        end(postgres, NULL);
-    else if (status != 0)
-        end_with_log(postgres, "initdb failed");
-    else if (run(postgres, argv, "CREATE DATABASE rota;\n", SIGKILL, on_database_made, &error) != 0)
-        end(postgres, &error);
-    free(program);
-}
-
-static int start_initdb(struct private_postgres *postgres, struct rota_error *error)
-{
-    char *file =
-        postgres_password_copy(postgres->directory, postgres->password, &postgres->account, error);
-    if (file == NULL)
-        return -1;
-    char *program = mem_format("%s/initdb", postgres->binaries.directory);
-    char *password_flag = mem_format("--pwfile=%s", file);
-    const char *argv[] = {program, "-D",   postgres->draft, "-U",
-                          "rota",  "-A",   "scram-sha-256", password_flag,
-                          "-E",    "UTF8", "--no-locale",   NULL};
-    int failed = run(postgres, argv, NULL, SIGKILL, on_initdb_ended, error);
-    free(password_flag);
-    free(program);
-    free(file);
-    return failed;
-}
-
-static void create(struct private_postgres *postgres)
-{
-    struct rota_error error;
-    move(postgres, CREATING);
-    postgres->callbacks.busy(postgres->callbacks.arg, "creating the PostgreSQL data directory");
-    if (data_directory_remove(postgres->draft, &error) != 0 ||
-        postgres_make_directory(postgres->draft, &postgres->account, &error) != 0 ||
-        start_initdb(postgres, &error) != 0)
-        end(postgres, &error);
 }
 
 /* --- clearing --- */
 
 static void after_clearing(struct private_postgres *postgres)
 {
+    struct rota_error error;
     struct stat about;
-    if (stat(postgres->data, &about) == 0)
-        start_server(postgres);
-    else
-        create(postgres);
+    if (stat(postgres->data, &about) != 0) {
+        private_postgres_create(postgres);
+    } else if (!postgres_is_doubtful(postgres->directory)) {
+        private_postgres_start_server(postgres);
+    } else if (postgres_put_aside(postgres->directory, &error) != 0) {
+        private_postgres_end(postgres, &error);
+    } else {
+        postgres->callbacks.warn(postgres->callbacks.arg,
+                                 "the machine failed while the database was new: it is made again, "
+                                 "what there was is in postgres.doubtful");
+        private_postgres_create(postgres);
+    }
 }
 
 static void clear_step(struct private_postgres *postgres);
@@ -366,7 +289,7 @@ static void clear_step(struct private_postgres *postgres)
     if (fd < 0 && errno != ESRCH) {
         error_set(&error, ERROR_REFUSED, "cannot wait for process %d: %s", (int)pid,
                   strerror(errno));
-        end(postgres, &error);
+        private_postgres_end(postgres, &error);
         return;
     }
     if (fd < 0) { /* ended meanwhile */
@@ -379,7 +302,7 @@ static void clear_step(struct private_postgres *postgres)
 
 static void clear(struct private_postgres *postgres)
 {
-    move(postgres, CLEARING);
+    private_postgres_move(postgres, CLEARING);
     postgres->signal = SIGINT;
     set_timer(postgres, FAST_US);
     clear_step(postgres);
@@ -455,7 +378,7 @@ void private_postgres_free(struct private_postgres *postgres)
 {
     if (postgres == NULL)
         return;
-    assert(postgres->state == IDLE && postgres->child == NULL);
+    assert(postgres->state == IDLE && postgres->child == NULL && postgres->sync == NULL);
     free_event(&postgres->timer, false);
     free(postgres->url);
     free(postgres->socket_directory);
@@ -484,19 +407,21 @@ void private_postgres_start(struct private_postgres *postgres)
 void private_postgres_stop(struct private_postgres *postgres)
 {
     switch (postgres->state) {
-    case IDLE:
-        postgres->callbacks.stopped(postgres->callbacks.arg);
+    case IDLE: /* it has failed */
+        if (postgres->sync != NULL)
+            child_signal_group(postgres->sync, SIGKILL);
+        private_postgres_say_stopped(postgres);
         return;
     case CLEARING:
-        end(postgres, NULL);
+        private_postgres_end(postgres, NULL);
         return;
     case CREATING: /* what is half made is thrown away at the next start */
-        move(postgres, STOPPING);
+        private_postgres_move(postgres, STOPPING);
         child_signal_group(postgres->child, SIGKILL);
         return;
     case STARTING:
     case READY:
-        move(postgres, STOPPING);
+        private_postgres_move(postgres, STOPPING);
         postgres->signal = SIGINT;
         child_signal(postgres->child, SIGINT);
         set_timer(postgres, FAST_US);
@@ -508,6 +433,8 @@ void private_postgres_stop(struct private_postgres *postgres)
 
 void private_postgres_hurry(struct private_postgres *postgres)
 {
+    if (postgres->sync != NULL)
+        child_signal_group(postgres->sync, SIGKILL);
     if (postgres->state == STOPPING && postgres->child != NULL) {
         postgres->signal = SIGQUIT;
         child_signal(postgres->child, SIGQUIT);

@@ -4,7 +4,7 @@
  * kernel chose; both ask for a generated password. Everything happens on the event loop.
  *
  *   clearing    a server that a killed `up` left behind is stopped
- *   creating    initdb, then the database
+ *   creating    initdb, then the database; its files are synced while it runs already
  *   starting    until its pid file says "ready"
  *   ready       connections are taken; should it end now, it is started again
  *   stopping    fast shutdown
@@ -29,8 +29,8 @@ struct private_postgres_callbacks {
     void (*busy)(void *arg, const char *what);
     /* It may be used; also after it was started again. */
     void (*ready)(void *arg, bool again);
-    /* It died under us and will be started again. */
-    void (*lost)(void *arg, const char *why);
+    /* Something its user should know, such as that it died and is started again. */
+    void (*warn)(void *arg, const char *text);
     /* It cannot be used: what, and the end of its log. It is stopped. */
     void (*failed)(void *arg, const struct rota_error *error);
     void (*stopped)(void *arg); /* after private_postgres_stop() */

@@ -206,10 +206,10 @@ static void on_postgres_ready(void *arg, bool again)
     advance(up);
 }
 
-static void on_postgres_lost(void *arg, const char *why)
+static void on_postgres_warn(void *arg, const char *text)
 {
     struct up *up = arg;
-    show_remark(up->show, LOG_WARN, "PostgreSQL %s: it is started again", why);
+    show_remark(up->show, LOG_WARN, "%s", text);
 }
 
 /* It is at rest when it fails, so that stopping it later is no work. */
@@ -418,7 +418,7 @@ static int open_private_postgres(struct up *up, struct rota_error *error)
         .arg = up,
         .busy = on_postgres_busy,
         .ready = on_postgres_ready,
-        .lost = on_postgres_lost,
+        .warn = on_postgres_warn,
         .failed = on_postgres_failed,
         .stopped = on_postgres_stopped,
     };

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DURATION_MAX_MS (INT64_C(36525) * 86400 * 1000) /* 100 years */
+
 struct definitions {
     struct zone_cache *zones;
     int64_t misfire_threshold_us;
@@ -142,6 +144,15 @@ static enum backoff backoff_of(const char *text)
     return strcmp(text, "fixed") == 0 ? BACKOFF_FIXED : BACKOFF_EXPONENTIAL;
 }
 
+/* A duration in milliseconds, cut to what can be reckoned with: rows may have been written by hand. */
+static int64_t duration_us(const PGresult *result, int row, int column)
+{
+    int64_t duration_ms = row_int64(result, row, column);
+    if (duration_ms < 0)
+        return 0;
+    return (duration_ms < DURATION_MAX_MS ? duration_ms : DURATION_MAX_MS) * US_PER_MS;
+}
+
 /* Columns as job_load.sql lists them. */
 static struct job *job_from_row(const PGresult *result, int row)
 {
@@ -150,11 +161,11 @@ static struct job *job_from_row(const PGresult *result, int row)
     job->name = mem_string(row_text(result, row, 2));
     job->handler = mem_string(row_text(result, row, 3));
     job->data = mem_string(row_text(result, row, 4));
-    job->timeout_us = row_int64(result, row, 5) * US_PER_MS;
+    job->timeout_us = duration_us(result, row, 5);
     job->max_attempts = row_int16(result, row, 6);
     job->backoff = backoff_of(row_text(result, row, 7));
-    job->retry_initial_us = row_int64(result, row, 8) * US_PER_MS;
-    job->retry_max_us = row_int64(result, row, 9) * US_PER_MS;
+    job->retry_initial_us = duration_us(result, row, 8);
+    job->retry_max_us = duration_us(result, row, 9);
     job->retry_jitter = row_double(result, row, 10);
     job->max_crashes = row_int16(result, row, 11);
     job->requests_recovery = row_null(result, row, 12) ? -1 : row_bool(result, row, 12);
@@ -201,9 +212,9 @@ struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_ca
     trigger->data = mem_string(row_text(result, row, 13));
     trigger->job_id = row_int32(result, row, 18);
     int unknown_policy = misfire_policy_parse(row_text(result, row, 14), &trigger->rule.policy, &error);
-    trigger->rule.tolerance_us = row_int64(result, row, 15) * US_PER_MS;
+    trigger->rule.tolerance_us = duration_us(result, row, 15);
     trigger->rule.threshold_us =
-        row_null(result, row, 16) ? misfire_threshold_us : row_int64(result, row, 16) * US_PER_MS;
+        row_null(result, row, 16) ? misfire_threshold_us : duration_us(result, row, 16);
     int limit = row_int32(result, row, 17);
     trigger->rule.limit = limit < 1 ? 1 : limit < MISFIRE_LIMIT_MAX ? limit : MISFIRE_LIMIT_MAX;
     if (unknown_policy == 0)

@@ -5,6 +5,7 @@
 #include "coord/node.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -48,6 +49,26 @@ static struct slice data_of(const struct run *run, struct buffer *first, struct 
     return data;
 }
 
+/*
+ * Its worker died under it the last time, perhaps with others beside it: whose fault that was shows
+ * only when it runs alone.
+ */
+static bool is_suspect(const struct run *run)
+{
+    struct json json;
+    const struct json_value *newest = NULL;
+    if (run->earlier == NULL || json_parse(&json, run->earlier, strlen(run->earlier), NULL) != 0)
+        return false;
+    if (json.values->type == JSON_ARRAY)
+        for (const struct json_value *at = json_first(&json, json.values); at != NULL; at = json_next(&json, at))
+            newest = at;
+    bool object = newest != NULL && newest->type == JSON_OBJECT;
+    const struct json_value *outcome = object ? json_get(&json, newest, "outcome") : NULL;
+    bool suspect = outcome != NULL && json_is(outcome, "crashed");
+    json_free(&json);
+    return suspect;
+}
+
 static int hand_over(struct node *node, struct run *run, int pool)
 {
     struct buffer first = {0}, second = {0};
@@ -67,6 +88,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
         .missed = run->missed,
         .checkpoint = slice_of(run->checkpoint),
         .timeout_us = run->job->timeout_us,
+        .alone = is_suspect(run),
     };
     int failed = workers_run(node->workers, (size_t)pool, &told);
     if (failed == 0) {

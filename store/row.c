@@ -80,7 +80,10 @@ int64_t row_time(const PGresult *result, int row, int column)
 {
     if (PQgetisnull(result, row, column))
         return STORE_NULL_TIME;
-    return row_int64(result, row, column) + PG_EPOCH_US;
+    int64_t wall_us;
+    if (__builtin_add_overflow(row_int64(result, row, column), PG_EPOCH_US, &wall_us))
+        return INT64_MAX; /* infinity, and the last years before it */
+    return wall_us;
 }
 
 struct slice row_slice(const PGresult *result, int row, int column)

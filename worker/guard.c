@@ -127,13 +127,17 @@ static bool guard_reap(struct guard *guard)
 
 /*
  * A process whose parents are gone belongs to a living worker if it is still in its session or
- * carries its number. One that has left both is nobody's.
+ * carries its number: 1. One that has left both is nobody's: 0. One that dies, or executes a
+ * program at this moment, has no environment to be read: -1, ask again.
  */
-static bool guard_spares(struct guard *guard, pid_t orphan)
+static int guard_spares(struct guard *guard, pid_t orphan)
 {
     struct guarded *worker = guard_find_pid(guard, getsid(orphan));
     uint32_t number;
-    if (worker == NULL && guard_mark_read(orphan, getpid(), &number) == 1)
+    int marked = worker == NULL ? guard_mark_read(orphan, getpid(), &number) : 0;
+    if (marked < 0)
+        return -1;
+    if (marked > 0)
         worker = guard_find(guard, number);
     return worker != NULL && !worker->dying;
 }
@@ -142,16 +146,19 @@ static void guard_sweep(struct guard *guard)
 {
     struct tree_list children = {0};
     size_t left = 0;
+    bool last = clock_monotonic_us() >= guard->sweep_end_us;
     tree_children(getpid(), &children);
     for (size_t i = 0; i < children.count; i++) {
         pid_t pid = children.pids[i];
-        if (guard_find_pid(guard, pid) != NULL || guard_spares(guard, pid))
+        int spared = guard_find_pid(guard, pid) != NULL ? 1 : guard_spares(guard, pid);
+        if (spared > 0)
             continue;
-        tree_kill(pid);
+        if (spared == 0 || last)
+            tree_kill(pid);
         left++;
     }
     tree_free(&children);
-    if (left > 0 && clock_monotonic_us() < guard->sweep_end_us)
+    if (left > 0 && !last)
         return;
     guard->sweeping = false;
     buffer_append(&guard->events, guard->ended.data, guard->ended.length);

@@ -23,13 +23,19 @@
 
 #define CHILD_STACK (64 * 1024) /* the few frames below child_main(), sanitizers included */
 
+/*
+ * The child leaves its frames without returning from them; the address sanitizer must not keep
+ * marks on memory that the parent uses again.
+ */
+#define CHILD_CODE __attribute__((no_sanitize_address))
+
 struct child {
     const struct spawn *spawn;
     pid_t parent;
     int report; /* close-on-exec: its end of file says that the program runs */
 };
 
-static void child_fail(const struct child *child, enum spawn_step step)
+CHILD_CODE static void child_fail(const struct child *child, enum spawn_step step)
 {
     struct spawn_failure failure = {.step = (int32_t)step, .code = errno};
     ssize_t done = write(child->report, &failure, sizeof failure);
@@ -37,7 +43,7 @@ static void child_fail(const struct child *child, enum spawn_step step)
 }
 
 /* What the parent ignores would be ignored after exec too. */
-static void child_signals(void)
+CHILD_CODE static void child_signals(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
     for (int number = 1; number <= SIGRTMAX; number++)
@@ -47,7 +53,7 @@ static void child_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void child_descriptors(const struct child *child)
+CHILD_CODE static void child_descriptors(const struct child *child)
 {
     const struct spawn *spawn = child->spawn;
     if (dup2(spawn->input, 0) < 0 || dup2(spawn->output, 1) < 0 ||
@@ -61,14 +67,14 @@ static void child_descriptors(const struct child *child)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static void child_confine(const struct child *child)
+CHILD_CODE static void child_confine(const struct child *child)
 {
     struct rlimit none = {0, 0};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
         child_fail(child, SPAWN_SETUP);
 }
 
-static int child_main(void *argument)
+CHILD_CODE static int child_main(void *argument)
 {
     const struct child *child = argument;
     const struct spawn *spawn = child->spawn;

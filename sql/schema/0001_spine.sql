@@ -310,7 +310,7 @@ BEGIN
             CONTINUE;
         END IF;
         -- counting is exact while it is cheap; beyond that the statistics of autovacuum are good enough
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) some', part.name, least(keep - kept, 1000000)) INTO rows_of;
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) AS counted', part.name, least(keep - kept, 1000000)) INTO rows_of;
         kept := kept + greatest(rows_of, part.reltuples::bigint);
     END LOOP;
     RETURN dropped;
@@ -357,7 +357,6 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    RETURN QUERY
     WITH taken AS MATERIALIZED (
         DELETE FROM rota.receipt r WHERE r.incarnation = dead RETURNING r
     ), run AS MATERIALIZED (
@@ -387,11 +386,12 @@ BEGIN
           FROM run w WHERE NOT coalesce(w.recover OR w.attempts_left, false)
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM over);
+    SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM over) INTO put_back, lost;
     DELETE FROM rota.incarnation i WHERE i.id = dead;
-    IF EXISTS (SELECT FROM rota.pending p WHERE p.recovering) THEN
+    IF put_back > 0 THEN
         PERFORM pg_notify('rota.wake', '');
     END IF;
+    RETURN NEXT;
 END $$;
 
 -- Puts claimed runs back to pending, whole: those a node hands over unstarted, retries, snoozes,
@@ -411,17 +411,15 @@ BEGIN
         SELECT r FROM rota.receipt r
          WHERE r.incarnation = mine AND r.fence IN (SELECT w.fence FROM wish w)
          ORDER BY r.fence FOR UPDATE
+    ), taken AS MATERIALIZED ( -- each receipt is unpacked once
+        SELECT (h.r).fence AS fence, o.* FROM held h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
     ), run AS MATERIALIZED (
-        SELECT w.fence, w.delay_ms, w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, o.*
-          FROM held h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
-          JOIN wish w ON w.fence = (h.r).fence AND w.slot = o.slot
+        SELECT w.delay_ms, w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*
+          FROM taken t JOIN wish w ON w.fence = t.fence AND w.slot = t.slot
     ), rest AS MATERIALIZED (
-        SELECT (h.r).fence AS fence,
-               (SELECT string_agg(CASE WHEN get_bit((h.r).open, p) = 1 AND NOT EXISTS
-                                       (SELECT FROM wish w WHERE w.fence = (h.r).fence AND w.slot = p)
-                                       THEN '1' ELSE '0' END, '' ORDER BY p)
-                  FROM generate_series(0, length((h.r).open) - 1) p)::varbit AS open
-          FROM held h
+        SELECT (h.r).fence AS fence, bit_and(set_bit((h.r).open, run.slot, 0))::varbit AS open
+          FROM held h JOIN run ON run.fence = (h.r).fence
+         GROUP BY (h.r).fence
     ), gone AS (
         DELETE FROM rota.receipt r USING rest WHERE r.fence = rest.fence AND bit_count(rest.open) = 0
     ), kept AS (
@@ -434,7 +432,8 @@ BEGIN
                CASE WHEN run.delay_ms > 0 THEN now() + run.delay_ms * interval '1 ms' ELSE run.due END,
                run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
                run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,
-               run.checkpoint, rota.earlier_add(run.earlier, run.entry)
+               run.checkpoint,
+               CASE WHEN run.entry IS NULL THEN run.earlier ELSE rota.earlier_add(run.earlier, run.entry) END
           FROM run
         RETURNING 1
     )

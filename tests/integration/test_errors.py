@@ -85,7 +85,7 @@ def test_a_setting_that_makes_no_sense_ends_the_start_with_its_name(rota, name, 
 # --- triggers in error ---
 
 BROKEN = {
-    "zone": "timezone = 'Mars/Phobos'",
+    "zone": "kind = 'cron', cron = '* * * * * ?', every_us = NULL, timezone = 'Mars/Phobos'",
     "cron": "kind = 'cron', cron = '0 0 99 * * ?', every_us = NULL",
     "period": "every_us = 1",
     "end": "end_at = start_at - interval '1 day'",
@@ -227,6 +227,7 @@ def test_absurd_rows_written_by_hand_harm_nobody(rota, ledger):
     for name, state, fired, missed, next_at, error in rota.rows(
             "SELECT trigger, state, fired, missed, next_at::text, error FROM rota.trigger_state WHERE job = 'odd'"):
         print(f"{name}: {state}, fired {fired}, missed {missed}, next {next_at}, {error}")
+    assert states(rota)["ends at infinity"] == "waiting"
     # the table of triggers is read again at the start, and nothing in it stops that
     assert node.stop() == 0
     node.start().wait_ready()

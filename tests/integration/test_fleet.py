@@ -8,6 +8,7 @@ import time
 import psycopg
 
 from ledger import Ticks, assert_exactly_once, print_delays, shares
+from processes import cpu_seconds
 from waiting import wait_until
 
 SECONDS = 30
@@ -43,6 +44,19 @@ def test_three_nodes_fire_200_triggers_for_30_s_each_occurrence_exactly_once(rot
     for node in nodes:
         assert node.stop() == 0
         assert not node.lines(level="error")
+
+
+@pytest.mark.full
+def test_200_programs_a_second_are_started_by_three_nodes(rota, ledger):
+    nodes = rota.start_nodes("n1", "n2", "n3", exec_allow="/bin/sh")
+    ticks = Ticks("t", 200, SECONDS)
+    rota.apply(tick_job("job", "exec", ledger.shell(), ticks))
+    cpu = sum(cpu_seconds(process.pid) for node in nodes for process in node.workers())
+    rota.wait_idle(ticks.until_all_fired() - time.time() + 30)
+    cpu = sum(cpu_seconds(process.pid) for node in nodes for process in node.workers()) - cpu
+    print(f"built-in workers and guards: {cpu / SECONDS * 100:.0f} % of a core for 200 programs a second")
+    assert_exactly_once(ledger, ticks.expected())
+    assert_history_agrees(rota, ledger)
 
 
 def test_sigterm_under_load_loses_and_doubles_nothing(rota, ledger):
@@ -93,7 +107,7 @@ def test_jobs_that_ignore_sigterm_never_take_longer_than_the_grace(rota, ledger)
     code = node.wait(limit=20)
     took = time.monotonic() - began
     print(f"ended with {code} after {took:.2f} s of a grace of 4 s")
-    assert took <= 4.5
+    assert took <= 4
     wait_until(lambda: not any(process.lives() for process in below), 2, "the end of its workers and their jobs")
     other = rota.node("n2", exec_allow="/bin/sh")
     # enqueued runs ask for recovery: they begin again elsewhere, none is lost

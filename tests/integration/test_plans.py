@@ -241,6 +241,14 @@ def test_putting_back_touches_its_receipts_alone(large):
         assert_lean(plan, set(), count, 15 * count)
 
 
+def test_recovering_a_node_touches_its_receipts_alone(large):
+    mine = large.value("SELECT count(*) FROM rota.receipt WHERE incarnation = 3")
+    plans = within(large, "node_recover", "session", ["3"])
+    assert any("receipt_incarnation" in plan.indexes() for plan in plans)
+    for plan in plans:
+        assert_lean(plan, set(), mine * RECEIPT, 30 * mine * RECEIPT)
+
+
 def test_the_next_due_time_is_one_look_at_each_route(large):
     plan = execute(large, "work_next", "work", [array("integer", range(1, ROUTES + 1))])
     assert_lean(plan, {"pending_claim", "trigger_due_claim"}, 0, 12 * ROUTES)

@@ -291,19 +291,35 @@ def test_a_worker_that_misbehaves_costs_its_own_run_only(rota, ledger, odd, what
     assert node.lives() and node.http("/readyz")[0] == 200
 
 
-def test_neighbours_of_a_run_that_kills_its_worker_run_again_unharmed(rota, ledger, odd):
-    """Both are in one worker; the run that kills it does so alone afterwards, and is poison."""
-    node = rota.node("n1", pools=odd.setting(slots=4))
-    rota.apply(job("bad", data={"do": "die"}), job("good"))
-    runs = rota.enqueue("good", "--count", "3")
+def test_neighbours_of_a_run_that_kills_its_worker_are_run_and_never_blamed(rota, odd):
+    """They die with it each time they are beside it; in the end it is alone, and is poison."""
+    rota.apply(job("bad", data={"do": "die"}), job("good", max_crashes=1))
     bad, = rota.enqueue("bad")
-    runs += rota.enqueue("good", "--count", "3")
-    row = rota.wait_history(bad, 30)
+    runs = rota.enqueue("good", "--count", "3")
+    node = rota.node("n1", pools=odd.setting(slots=4))
+    row = rota.wait_history(bad, 40)
     assert (row["status"], row["outcome"]) == ("failed", "poison")
-    assert sum(message["id"] == bad for message in odd.runs()) in (3, 4)
+    assert sum(message["id"] == bad for message in odd.runs()) == 4
     for run in runs:
-        assert rota.wait_history(run, 20)["status"] == "success"
+        row = rota.wait_history(run, 20)
+        assert (row["status"], row["attempt"]) == ("success", 1)
+        assert [attempt["outcome"] for attempt in row["details"]["attempts"]] == ["crashed"]
     assert node.lives()
+
+
+@pytest.mark.full
+def test_a_suspect_comes_to_run_alone_under_steady_load(rota, odd):
+    rota.apply(job("bad", data={"do": "die"}),
+               job("busy", data={"do": "sleep", "seconds": 0.15}, requests_recovery=True,
+                   triggers=[{"name": "busy", "every": "200ms"}]))
+    bad, = rota.enqueue("bad")
+    rota.enqueue("busy", "--count", "3")
+    rota.node("n1", pools=odd.setting(slots=4))
+    row = rota.wait_history(bad, 60)
+    assert (row["status"], row["outcome"]) == ("failed", "poison")
+    rota.db.execute("UPDATE rota.trigger_due SET paused = true")
+    wait_until(lambda: rota.open_runs() == 0, 30, lambda: f"the end of the others: {rota.open_work()}")
+    assert rota.rows("SELECT DISTINCT status FROM rota.task_history WHERE task = 'busy'") == [("success",)]
 
 
 def test_runs_that_kill_their_worker_together_are_told_apart(rota, odd):

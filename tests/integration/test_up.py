@@ -225,11 +225,11 @@ def test_settings_reach_the_nodes_from_flag_file_and_environment(start, director
 
 
 def test_with_a_database_url_no_postgres_is_started(start, rota, manifest):
-    up = start("-f", manifest, env={"ROTA_DATABASE_URL": rota.url})
+    up = start("-f", manifest, "--database-url", rota.url)
     up.wait_for(FIRING)
     assert "postgresql" not in up.text()
     assert not os.path.exists(up.data)
-    assert not any("postgres" in line for _, line in up.left_over())
+    assert not any("bin/postgres" in line for _, line in up.left_over())
     assert up.stop() == 0, up.text()
     assert up.left_over() == []
 
@@ -363,6 +363,24 @@ def test_half_made_data_are_made_again(start, directory):
     again.wait_for(r"nodes +1 running")
     assert again.stop() == 0, again.text()
     assert not os.path.exists(os.path.join(data, "postgres.new"))
+
+
+def test_new_data_are_doubtful_after_a_failure_of_the_machine_until_they_are_synced(start, directory):
+    up = start()
+    up.wait_for(r"nodes +1 running")
+    assert up.stop() == 0
+    marker = os.path.join(up.data, "unsynced")
+    assert not os.path.exists(marker)  # stopping waited for that
+    with open(marker, "w", encoding="utf-8") as file:
+        file.write("another boot\n")
+    with open(os.path.join(up.data, "postgres/witness"), "w", encoding="utf-8") as file:
+        file.write("of the first data")
+    again = start()
+    again.wait_for(r"nodes +1 running")
+    assert "the machine failed" in again.text() and "new database" in again.text()
+    assert os.path.exists(os.path.join(up.data, "postgres.doubtful/witness"))
+    assert again.stop() == 0, again.text()
+    assert not os.path.exists(marker)
 
 
 def test_long_path_works_although_a_socket_would_not_fit(start, directory, manifest):

@@ -39,8 +39,8 @@ def main():
                     message.get("trigger", ""), message["id"], message["fence"], message["attempt"],
                     message["scheduled_time"], message["fire_time"], str(message["recovering"]).lower(), node,
                     os.getpid(), time.time()))).encode() + b"\n")
-                heapq.heappush(due, (time.monotonic() + message["data"].get("sleep", 0), message["id"],
-                                     message["fence"]))
+                sleep = message["data"].get("sleep", 0) if isinstance(message["data"], dict) else 0
+                heapq.heappush(due, (time.monotonic() + sleep, message["id"], message["fence"]))
         while due and due[0][0] <= time.monotonic():
             _, run, fence = heapq.heappop(due)
             say({"type": "done", "id": run, "fence": fence})

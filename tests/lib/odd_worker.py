@@ -52,6 +52,9 @@ def answer(run, line, data):
         line = json.dumps({"type": "progress", **ids, "fraction": 0.5}).encode() + b"\n"
         while True:
             write(line * 100)
+    elif name == "sleep":
+        time.sleep(data["seconds"])
+        say({"type": "done", **ids})
     elif name == "hang":
         time.sleep(3600)
     else:

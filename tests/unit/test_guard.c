@@ -98,6 +98,31 @@ static void killed_coordinator_leaves_nothing_alive(void **state)
                   (long long)((clock_monotonic_us() - begin_us) / US_PER_MS));
 }
 
+/* A child that forked without exec keeps the coordinator's end of every socket open. */
+static void body_leak(struct fixture *f)
+{
+    body_family(f);
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    char *line = mem_format("%d\n", (int)pid);
+    free(write_file(f, "leak", line));
+    free(line);
+}
+
+static void killed_coordinator_is_noticed_though_its_socket_lives_on(void **state)
+{
+    struct fixture *f = *state;
+    if (getenv("UNDER_VALGRIND") != NULL)
+        skip(); /* it knows no pidfd */
+    pid_t coordinator = fork_coordinator(f, body_leak);
+    WAIT(f, is_family_there(f) && file_number(f, "run") > 0 && file_number(f, "leak") > 0);
+    end_coordinator(coordinator);
+    WAIT_WITHIN(f, GONE_US, family_alive(f, 0) == 0 && is_gone(file_number(f, "run")));
+    assert_int_equal(kill(file_number(f, "leak"), SIGKILL), 0);
+}
+
 #define LEASE_US (1500 * US_PER_MS)
 
 static void on_lease_result(void *arg, const struct worker_result *result)
@@ -257,7 +282,7 @@ static void guard_and_workers_have_sessions_of_their_own(void **state)
     WAIT(f, workers_counts(f->workers)->starts == 2); /* by the same guard */
     long kib = private_kib(guard);
     print_message("private memory of the guard: %ld KiB\n", kib);
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANITIZED
     if (getenv("UNDER_VALGRIND") == NULL)
         assert_in_range(kib, 1, 1023);
 #endif
@@ -370,7 +395,7 @@ static void guard_waits_for_no_reader(void **state)
     assert_false(is_gone(file_number(f, "lane-pid")));
     order(socket, GUARD_LEASE, 0, clock_boot_us() + 50 * US_PER_MS);
     WAIT(f, is_gone(file_number(f, "lane-pid"))); /* though nobody has read an event */
-    order_spawn(socket, STARTS + 2, "cat");
+    order_spawn(socket, STARTS + 2, program);
     order(socket, GUARD_LANE, STARTS + 2, 1); /* the lease is over: at once */
     order(socket, GUARD_LANE, STARTS + 2, 0);
     int started = 0, ended = 0, by_lease = 0;
@@ -412,6 +437,7 @@ int main(int argc, char **argv)
     other_main(argc, argv);
     const struct CMUnitTest tests[] = {
         TEST(killed_coordinator_leaves_nothing_alive),
+        TEST(killed_coordinator_is_noticed_though_its_socket_lives_on),
         TEST(stopped_coordinator_loses_its_lane_runs_at_the_end_of_the_lease),
         TEST(lane_runs_live_as_long_as_the_lease),
         TEST(worker_whose_lane_runs_are_over_survives_the_lease),

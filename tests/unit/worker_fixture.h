@@ -28,7 +28,14 @@
 #include <cmocka.h>
 
 #define WAIT_US (20 * US_PER_SECOND) /* nothing here takes that long, valgrind included */
-#define PYTHON  "/usr/bin/python3"
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#define PYTHON "/usr/bin/python3"
 
 struct outcome {
     int64_t id, fence, duration_us, snooze_us;

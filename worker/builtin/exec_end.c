@@ -43,30 +43,40 @@ static struct exec *find_child(struct builtin *builtin, pid_t pid)
     return NULL;
 }
 
-static bool is_marked_by(pid_t pid, const char *name, int64_t *ret_number)
+/* 1 with the number in a variable of the process, 0: it has none, -1: nothing to be seen of it. */
+static int number_of(pid_t pid, const char *name, int64_t *ret_number)
 {
     char text[24];
-    return tree_variable(pid, name, text, sizeof text) == 1 &&
-           text_int64(text, strlen(text), ret_number) == 0;
+    int found = tree_variable(pid, name, text, sizeof text);
+    return found == 1 ? text_int64(text, strlen(text), ret_number) == 0 : found;
+}
+
+static struct exec *find_run(struct builtin *builtin, int64_t id, int64_t fence)
+{
+    LIST_EACH(&builtin->tasks, struct task, all, task)
+    {
+        if (task->handler == &exec_handler && task->id == id && task->fence == fence)
+            return (struct exec *)task;
+    }
+    return NULL;
 }
 
 /*
  * A process whose parents are gone belongs to a running run if it is in its child's session or
- * carries its number. One that has left both is nobody's.
+ * carries its numbers: 1. One that has left both is nobody's: 0. One that dies, or executes a
+ * program at this moment, has no environment to be read: -1, ask again.
  */
-static bool is_spared(struct builtin *builtin, pid_t pid)
+static int is_spared(struct builtin *builtin, pid_t pid)
 {
     int64_t id, fence;
     if (find_child(builtin, getsid(pid)) != NULL)
-        return true;
-    if (!is_marked_by(pid, "ROTA_RUN_ID", &id) || !is_marked_by(pid, "ROTA_FENCE", &fence))
-        return false;
-    LIST_EACH(&builtin->tasks, struct task, all, task)
-    {
-        if (task->handler == &exec_handler && task->id == id && task->fence == fence)
-            return ((struct exec *)task)->state != EXEC_SWEEPING;
-    }
-    return false;
+        return 1;
+    int has_id = number_of(pid, "ROTA_RUN_ID", &id),
+        has_fence = number_of(pid, "ROTA_FENCE", &fence);
+    if (has_id < 0 || has_fence < 0)
+        return -1;
+    const struct exec *exec = has_id > 0 && has_fence > 0 ? find_run(builtin, id, fence) : NULL;
+    return exec != NULL && exec->state != EXEC_SWEEPING;
 }
 
 static size_t child_count(struct builtin *builtin)
@@ -83,7 +93,7 @@ static size_t child_count(struct builtin *builtin)
  * Kills the orphans that belong to no running run. How many there were, dead ones included: their
  * children may have come to us after the list was made.
  */
-static size_t sweep_orphans(struct builtin *builtin)
+static size_t sweep_orphans(struct builtin *builtin, bool last)
 {
     struct tree_list children = {0};
     size_t found = 0;
@@ -95,9 +105,11 @@ static size_t sweep_orphans(struct builtin *builtin)
         if (find_child(builtin, pid) != NULL)
             continue;
         if (waitpid(pid, NULL, WNOHANG) == 0) {
-            if (is_spared(builtin, pid))
+            int spared = is_spared(builtin, pid);
+            if (spared > 0)
                 continue;
-            tree_kill(pid);
+            if (spared == 0 || last)
+                tree_kill(pid);
         }
         found++;
     }
@@ -199,8 +211,9 @@ static void exec_answer(struct exec *exec)
 
 void exec_sweep(struct exec *exec)
 {
-    size_t found = sweep_orphans(exec->task.builtin);
-    if (found > 0 && clock_monotonic_us() < exec->sweep_end_us) {
+    bool last = clock_monotonic_us() >= exec->sweep_end_us;
+    size_t found = sweep_orphans(exec->task.builtin, last);
+    if (found > 0 && !last) {
         exec_wait(exec, SWEEP_TURN_US);
         return;
     }

@@ -1,4 +1,7 @@
-/* The data of an exec run, read strictly: a misspelt key is refused, not passed over. */
+/*
+ * The data of an exec run. What exec understands is read strictly; other keys are the program's own
+ * business: it reads them from its standard input.
+ */
 #include "worker/builtin/exec.h"
 
 #include "base/json.h"
@@ -8,10 +11,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const keys[] = {"command", "env", "cwd", "stdin"};
-
-#define KEY_COUNT (sizeof keys / sizeof *keys)
 
 static int read_command(const struct json *json, const struct json_value *value,
                         struct exec_request *request, struct rota_error *error)
@@ -95,18 +94,6 @@ static int read_string(const char *key, const struct json_value *value, char **r
     return 0;
 }
 
-static int unknown_key(const struct json_value *key, struct rota_error *error)
-{
-    char *name = json_text(key);
-    const char *nearest = name != NULL ? text_nearest(name, keys, KEY_COUNT) : NULL;
-    error_set(error, ERROR_REFUSED,
-              "unknown key \"%.100s\"%s%s%s; exec knows command, env, cwd and stdin",
-              name != NULL ? name : "", nearest != NULL ? ", did you mean \"" : "",
-              nearest != NULL ? nearest : "", nearest != NULL ? "\"" : "");
-    free(name);
-    return -1;
-}
-
 static int read_member(const struct json *json, const struct json_value *key,
                        struct exec_request *request, struct rota_error *error)
 {
@@ -119,7 +106,24 @@ static int read_member(const struct json *json, const struct json_value *key,
         return read_string("cwd", value, &request->directory, error);
     if (json_is(key, "stdin"))
         return read_string("stdin", value, &request->input, error);
-    return unknown_key(key, error);
+    return 0;
+}
+
+/* No command: the key that was most likely meant to be it, for the message. */
+static int missing_command(const struct json *json, struct rota_error *error)
+{
+    static const char *const wanted[] = {"command"};
+    error_set(error, ERROR_REFUSED,
+              "\"command\" is missing: an array like [\"/bin/echo\",\"hello\"]");
+    for (const struct json_value *key = json_first(json, &json->values[0]); key != NULL;
+         key = json_next(json, key)) {
+        char *name = json_text(key);
+        if (name != NULL && text_nearest(name, wanted, 1) != NULL)
+            error_set(error, ERROR_REFUSED,
+                      "\"command\" is missing; did you mean it by \"%.100s\"?", name);
+        free(name);
+    }
+    return -1;
 }
 
 static int read_data(const struct json *json, struct exec_request *request,
@@ -133,8 +137,7 @@ static int read_data(const struct json *json, struct exec_request *request,
         if (read_member(json, key, request, error) != 0)
             return -1;
     if (request->argv == NULL)
-        return error_set(error, ERROR_REFUSED,
-                         "\"command\" is missing: an array like [\"/bin/echo\",\"hello\"]");
+        return missing_command(json, error);
     if (request->input != NULL)
         request->input_length = strlen(request->input);
     return 0;
