@@ -66,6 +66,11 @@ int client_open(struct client *client, const char *command, const struct setting
     return -1;
 }
 
+static unsigned scope_of(const struct client_command *command)
+{
+    return command->scope != 0 ? command->scope : SCOPE_CLIENT;
+}
+
 static int take_argument(const struct client_command *command, void *options, struct settings *settings, int argc,
                          char **argv, int *i, struct rota_error *error)
 {
@@ -87,7 +92,7 @@ static int read_arguments(const struct client_command *command, void *options, s
         if (taken < 0)
             return cmd_fail(command->name, &error);
         if (taken == 0)
-            return cmd_unknown(command->name, argv[i], command->own, SCOPE_CLIENT);
+            return cmd_unknown(command->name, argv[i], command->own, scope_of(command));
     }
     if ((command->check != NULL && command->check(options, &error) != 0) || settings_load(settings, &error) != 0)
         return cmd_fail(command->name, &error);
@@ -111,10 +116,10 @@ int client_main(const struct client_command *command, void *options, int argc, c
 {
     if (cmd_wants_help(argc, argv)) {
         fputs(command->help, stdout);
-        settings_print_help(stdout, SCOPE_CLIENT);
+        settings_print_help(stdout, scope_of(command));
         return 0;
     }
-    struct settings *settings = settings_new(SCOPE_CLIENT);
+    struct settings *settings = settings_new(scope_of(command));
     int code = read_arguments(command, options, settings, argc, argv);
     if (code == 0)
         code = run(command, options, settings);

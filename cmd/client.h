@@ -31,6 +31,7 @@ struct client_command {
     const char *name;
     const char *help;
     const char *const *own; /* its options, NULL-terminated: for "did you mean" */
+    unsigned scope;         /* settings it takes; 0: SCOPE_CLIENT */
     bool any_schema;        /* works on a database without rota's schema, too */
     /* argv[*i]: 1 taken, 0 not an option of this command, -1 wrong. NULL: it has none. */
     int (*take)(int argc, char **argv, int *i, void *options, struct rota_error *error);

@@ -3,6 +3,7 @@
 #include "base/instant.h"
 #include "base/json.h"
 #include "cmd/client.h"
+#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,8 @@ int cmd_enqueue(int argc, char **argv)
 {
     static const char *const own[] = {"--data", "--at", "--in", "--priority", "--count", "--json", NULL};
     static const struct client_command command = {
-        .name = "enqueue", .help = help_text, .own = own, .take = take, .word = word, .check = check, .run = run};
+        .name = "enqueue", .help = help_text, .own = own, .scope = SCOPE_ENQUEUE, .take = take, .word = word,
+        .check = check, .run = run};
     struct options options = {.at_us = STORE_NULL_TIME, .count = 1};
     return client_main(&command, &options, argc, argv);
 }

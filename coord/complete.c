@@ -182,10 +182,13 @@ static void log_run(struct node *node, const struct finished *finished)
     const struct run *run = finished->run;
     if (!node->config->log_runs || run->job == NULL || run->job->gone)
         return;
+    char *headline = details_headline(finished->json);
     log_info(&node->log, finished->status != NULL ? "run finished" : "run put back",
              LOG_TEXT("job", run->job->name), LOG_TEXT("trigger", run->trigger != NULL ? run->trigger->name : NULL),
-             LOG_TEXT("outcome", finished->outcome), LOG_INT("duration_ms", finished->duration_us / US_PER_MS),
-             LOG_INT("run", run->key.id), LOG_INT("attempt", run->attempt));
+             LOG_TEXT("outcome", finished->outcome),
+             LOG_INT("duration_ms", finished->duration_us >= 0 ? finished->duration_us / US_PER_MS : -1),
+             LOG_INT("run", run->key.id), LOG_INT("attempt", run->attempt), LOG_TEXT("message", headline));
+    free(headline);
 }
 
 static void batch_written(struct outlet *outlet, int64_t moved)

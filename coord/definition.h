@@ -7,13 +7,13 @@
 #define COORD_DEFINITION_H
 
 #include "base/buffer.h"
+#include "base/table.h"
 #include "coord/schedule/misfire.h"
 #include "coord/schedule/schedule.h"
 #include "store/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #define DEFINITIONS_MAX 50000 /* triggers kept; about 700 bytes each */
 

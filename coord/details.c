@@ -161,3 +161,23 @@ char *details_entry(const struct run *run, const char *node, const char *outcome
     buffer_char(&out, '\0');
     return out.data;
 }
+
+char *details_headline(const char *details)
+{
+    static const char *const names[] = {"message", "output"};
+    struct json json;
+    char *text = NULL;
+    if (details == NULL || json_parse(&json, details, strlen(details), NULL) != 0)
+        return NULL;
+    for (size_t i = 0; i < 2 && text == NULL; i++) {
+        const struct json_value *value = json_get(&json, json.values, names[i]);
+        if (value != NULL && value->type == JSON_STRING)
+            text = json_text(value);
+    }
+    json_free(&json);
+    if (text != NULL) {
+        size_t length = strcspn(text, "\r\n");
+        text[elide(text, length)] = '\0';
+    }
+    return text;
+}

@@ -16,4 +16,8 @@ char *details_failure(const struct worker_result *result, const struct run *run,
 /* One entry of task_details.attempts. */
 char *details_entry(const struct run *run, const char *node, const char *outcome, const char *message);
 
+/* The one line of details that tells most: a failure's message, else the output's first line. To be
+ * freed; NULL: there is none. */
+char *details_headline(const char *details);
+
 #endif

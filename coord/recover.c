@@ -8,9 +8,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/table.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #define TWO_LOOKS_US (700 * US_PER_MS)
 

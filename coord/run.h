@@ -6,9 +6,8 @@
 #define COORD_RUN_H
 
 #include "base/list.h"
+#include "base/table.h"
 #include "coord/definition.h"
-
-#include <uthash.h>
 
 /* Who has the run now. It moves forward only. */
 enum run_place { RUN_CLAIMED, RUN_AT_WORKER, RUN_FINISHED };

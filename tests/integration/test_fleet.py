@@ -6,6 +6,7 @@ import signal
 import time
 
 import psycopg
+import pytest
 
 from ledger import Ticks, assert_exactly_once, print_delays, shares
 from processes import cpu_seconds
