@@ -1,85 +1,23 @@
 /*
- * Inside this folder only: pools, their processes and what holds them together. A process is one
- * place of a pool that is kept filled with a live worker; its states are the rows of
- * process_machine. Files: process.c (life), handover.c (runs on their way), answer.c (what workers
- * say), deadline.c (what is late), lock.c (locks for workers), workers.c (what worker.h promises).
+ * Inside this folder only: pools and what holds them together. Files: process.c (the life of a
+ * worker), handover.c (runs on their way to one), answer.c (what workers say), deadline.c (what is
+ * late), lock.c (locks for workers), workers.c (what worker.h promises).
  */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
 
-#include "worker/channel.h"
 #include "worker/guard_link.h"
+#include "worker/process.h"
 #include "worker/run.h"
 #include "worker/worker.h"
 
 #include "base/heap.h"
 #include "base/list.h"
-#include "base/machine.h"
 
-#include <sys/types.h>
-
-#define HELLO_US        (10 * US_PER_SECOND) /* from start to hello, a slow interpreter included */
-#define STALL_US        (10 * US_PER_SECOND) /* a run the worker does not read goes elsewhere */
-#define START_WINDOW_US (30 * US_PER_SECOND) /* START_MAX starts in it, then they are spaced */
-#define START_MAX       5
-#define START_WAIT_US   US_PER_SECOND        /* first wait between spaced starts; it doubles … */
-#define START_WAIT_MAX  (30 * US_PER_SECOND) /* … up to this */
-#define LAST_WORDS_US   (100 * US_PER_MS)    /* from end of file to the exit status */
-#define BURIAL_US       (10 * US_PER_SECOND) /* after SIGKILL; longer is worth a log line */
-#define RESERVE_US      (2 * US_PER_SECOND) /* a worker is kept empty for a run that must be alone */
-#define PENDING_MAX     PROTOCOL_LINE_MAX /* bytes unread by a worker before it gets no more runs */
-#define HANDLER_WORDS   (PROTOCOL_HANDLERS_MAX / 64)
-#define LOCKS_MAX       64 /* requested or held by one worker */
-
-enum process_state {
-    PROCESS_RESTING, /* no worker: it waits for its next start */
-    PROCESS_STARTING,
-    PROCESS_READY,
-    PROCESS_CONDEMNED, /* SIGTERM was sent, as a run did not end: no more runs */
-    PROCESS_LOST,      /* its channel has ended; its exit status has not come yet */
-    PROCESS_ENDING,    /* SIGKILL was sent */
-    PROCESS_STOPPED,
-};
-
-enum process_event {
-    PROCESS_START,
-    PROCESS_REFUSED,
-    PROCESS_HELLO,
-    PROCESS_FAULT, /* a line that is none, or a hello that cannot be met */
-    PROCESS_EOF,
-    PROCESS_EXIT,
-    PROCESS_CONDEMN,
-    PROCESS_DEADLINE, /* of the state it is in */
-    PROCESS_RETIRE,   /* no more workers are wanted */
-    PROCESS_ORPHANED, /* the guard is gone, and all workers with it */
-};
-
-extern const struct machine process_machine;
-
-struct process {
-    struct workers *workers;
-    struct pool *pool;
-    enum process_state state;
-    uint32_t number; /* of this start, for the guard; 0: none */
-    pid_t pid;       /* 0 until the guard has told */
-    struct channel channel;
-    struct event *timer; /* the deadline of the state */
-    int64_t slots, busy, lanes;
-    bool lane_marked; /* the guard knows of a lane run */
-    bool lone;        /* its one run must be alone */
-    bool honours_lease;
-    bool ended_by_us;    /* by deadline or lease: its end says nothing about its runs */
-    char *reason;        /* why it ends, where that is known before its exit status; NULL: not */
-    int64_t reserved_us; /* monotonic; until then only a run that must be alone is taken */
-    uint64_t handlers[HANDLER_WORDS]; /* bits by index in pool->handlers */
-    struct list queued, handed;       /* struct run */
-    struct list dirty;                /* has lines to write this turn */
-    struct list locks;                /* struct lock */
-    size_t lock_count;
-    int64_t starts_us[START_MAX]; /* monotonic, a ring */
-    unsigned start_count;
-    int64_t wait_us; /* before the next start */
-};
+#define STALL_US    (10 * US_PER_SECOND) /* a run the worker does not read goes elsewhere */
+#define RESERVE_US  (2 * US_PER_SECOND)  /* a worker is kept empty for a run that must be alone */
+#define PENDING_MAX PROTOCOL_LINE_MAX    /* bytes unread by a worker before it gets no more runs */
+#define LOCKS_MAX   64                   /* requested or held by one worker */
 
 struct pool {
     struct workers *workers;
@@ -126,21 +64,6 @@ int pool_handler(struct pool *pool, const char *name, bool add); /* index, -1: n
 struct process *pool_pick(struct pool *pool, const struct worker_run *run);
 void pool_view(struct pool *pool, struct worker_pool_view *view);
 int64_t process_free_slots(const struct process *process);
-
-/* --- process.c --- */
-void process_move(struct process *process, enum process_event event);
-void process_start(struct process *process);
-void process_started(struct process *process, pid_t pid);
-void process_refused(struct process *process, const char *why);
-void process_ended(struct process *process, int status, bool by_lease);
-void process_fault(struct process *process, const char *why);
-void process_lost(struct process *process);
-void process_condemn(struct process *process);
-void process_orphaned(struct process *process);
-void process_retire(struct process *process);
-bool process_serves(const struct process *process); /* its channel can be written to */
-void process_dirty(struct process *process);
-void process_on_timer(evutil_socket_t fd, short what, void *process);
 
 /* --- handover.c --- */
 int handover_run(struct process *process, const struct worker_run *run);
