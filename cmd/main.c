@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static int cmd_help(int argc, char **argv);
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
 {
     ensure_standard_files();
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_NAME, "rota"); /* guard and workers are started as /proc/self/exe */
     if (argc < 2) {
         print_commands(stderr);
         return ERROR_USAGE;

@@ -13,7 +13,6 @@
 #include "worker/worker.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,7 +28,6 @@ struct settings {
     struct setting_value values[SETTING_COUNT];
     struct pool_table pools;
     struct log log;
-    char self[PATH_MAX];
 };
 
 struct settings *settings_new(unsigned scope)
@@ -261,8 +259,6 @@ static void fill_log(struct settings *settings)
 void settings_node_config(struct settings *settings, struct node_config *ret_config)
 {
     const char *url = settings_text(settings, SETTING_DATABASE_URL);
-    ssize_t length = readlink("/proc/self/exe", settings->self, sizeof settings->self - 1);
-    settings->self[length > 0 ? length : 0] = '\0';
     pool_table_free(&settings->pools);
     int failed = pool_table_parse(&settings->pools, settings_text(settings, SETTING_POOLS),
                                   (int)settings_number(settings, SETTING_SLOTS), NULL);
@@ -277,7 +273,7 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .schema = settings_text(settings, SETTING_SCHEMA),
         .lock_namespace = settings_text(settings, SETTING_LOCK_NAMESPACE),
         .manifests = settings_list(settings, SETTING_MANIFESTS),
-        .self = settings->self,
+        .self = "/proc/self/exe", /* guard and workers are this very binary, even if the file is replaced */
         .exec_allow = settings_list(settings, SETTING_EXEC_ALLOW),
         .pools = settings->pools.pools,
         .pool_count = settings->pools.count,

@@ -336,6 +336,18 @@ void member_session_lost(struct node *node)
     recover_free(node);
 }
 
+/* The housekeeping goes to a node that stays. */
+void member_resign(struct node *node)
+{
+    struct store_params params = {0};
+    if (!node->member.leader || !store_ready(node->session))
+        return;
+    node->member.leader = false;
+    params_int32(&params, node->lock_class);
+    store_call(node->session, SQL_LEADER_RESIGN, &params, 0, NULL, NULL);
+    store_params_free(&params);
+}
+
 void member_announce(struct node *node)
 {
     const char *const *handlers;

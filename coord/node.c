@@ -294,6 +294,7 @@ static void stop(struct node *node, bool hurry)
     if (node->state == NODE_UNINITIALISED || node->state == NODE_STOPPED)
         return; /* the start looks at node->stop */
     node_move(node, NODE_STOP);
+    member_resign(node);
     if (again || hurry) {
         end_runs(node);
         struct timeval margin = clock_timeval(kill_margin(node));

@@ -103,6 +103,7 @@ void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);
 void member_announce(struct node *node); /* handlers, slots, state into our row */
+void member_resign(struct node *node); /* from the housekeeping */
 void member_end(struct node *node);
 
 /* recover.c */

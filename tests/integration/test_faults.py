@@ -49,13 +49,15 @@ def assert_fired_by_the_contract(rota, ledger, expected):
     return sum(row[2] for row in rows)
 
 
-@pytest.mark.parametrize("how, number, away", [("fast", signal.SIGINT, 0), ("immediate", signal.SIGQUIT, 0),
-                                               ("fast, with an outage of 7 s", signal.SIGINT, 7)])
+@pytest.mark.parametrize("how, number, away", [
+    ("fast", signal.SIGINT, 0), ("immediate, away for 7 s", signal.SIGQUIT, 7),
+    pytest.param("immediate", signal.SIGQUIT, 0, marks=pytest.mark.full),
+    pytest.param("fast, away for 20 s", signal.SIGINT, 20, marks=pytest.mark.full)])
 def test_a_restart_of_postgres_under_load_loses_nothing_beyond_the_misfire_rule(rota, ledger, server, how, number,
                                                                                away):
     nodes = rota.start_nodes("n1", "n2", pools=ledger.pool(slots=48))
     incarnations = rota.rows("SELECT id FROM rota.incarnation ORDER BY id")
-    ticks = Ticks("t", 100, 6 + away)
+    ticks = Ticks("t", 100, 5 + away)
     rota.apply(job(ticks))
     wait_for_clock(ticks.moment(0) + 2.3)
     before = ledger.count()
@@ -124,7 +126,7 @@ def put_back(nodes):
 def test_backends_terminated_again_and_again_under_load_lose_and_double_nothing(rota, ledger):
     nodes = rota.start_nodes("n1", "n2", pools=ledger.pool(slots=48), heartbeat="500ms", lease="5s")
     incarnations = rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id")
-    ticks = Ticks("t", 200, 20 if FULL else 12, phases=100)
+    ticks = Ticks("t", 200, 20 if FULL else 9, phases=100)
     rota.apply(job(ticks))
     seed = time.time_ns()
     wait_for_clock(ticks.moment(0))
@@ -151,7 +153,7 @@ def test_answers_lost_after_the_commit_lose_and_double_nothing(rota, ledger, pro
     claims, firings, completions and what is put back all meet it."""
     nodes = rota.start_nodes("n1", "n2", pools=ledger.pool(slots=48), heartbeat="500ms", database_url=proxy.url,
                              session_database_url=rota.url)
-    ticks = Ticks("t", 100, 20 if FULL else 10, phases=50)
+    ticks = Ticks("t", 100, 20 if FULL else 8, phases=50)
     rota.apply(job(ticks))
     wait_for_clock(ticks.moment(0))
     proxy.armed = True

@@ -55,14 +55,14 @@ def test_200_programs_a_second_are_started_by_three_nodes(rota, ledger):
     cpu = sum(cpu_seconds(process.pid) for node in nodes for process in node.workers())
     rota.wait_idle(ticks.until_all_fired() - time.time() + 30)
     cpu = sum(cpu_seconds(process.pid) for node in nodes for process in node.workers()) - cpu
-    print(f"built-in workers and guards: {cpu / SECONDS * 100:.0f} % of a core for 200 programs a second")
+    print(f"built-in workers and guards themselves: {cpu / SECONDS * 100:.0f} % of a core")
     assert_exactly_once(ledger, ticks.expected())
     assert_history_agrees(rota, ledger)
 
 
 def test_sigterm_under_load_loses_and_doubles_nothing(rota, ledger):
     nodes = rota.start_nodes("n1", "n2", pools=ledger.pool(slots=64), grace="10s")
-    ticks = Ticks("t", 200, 7, phases=50)
+    ticks = Ticks("t", 200, 5, phases=50)
     rota.apply(tick_job("job", "ledger", {"sleep": 0.4}, ticks))
     wait_until(lambda: time.time() >= ticks.moment(0.5), 20, "the middle of the load")
     running = rota.value("SELECT running FROM rota.node_state WHERE node = 'n1'")
@@ -79,7 +79,7 @@ def test_sigterm_under_load_loses_and_doubles_nothing(rota, ledger):
 def test_every_node_in_turn_restarted_under_load_loses_and_doubles_nothing(rota, ledger):
     settings = {"pools": ledger.pool(slots=64)}
     nodes = rota.start_nodes("n1", "n2", **settings)
-    ticks = Ticks("t", 100, 8)
+    ticks = Ticks("t", 100, 6)
     rota.apply(tick_job("job", "ledger", {"sleep": 0.2}, ticks))
     wait_until(lambda: ledger.count() > 100, 20, "some load")
     for node in nodes:
@@ -108,6 +108,7 @@ def test_jobs_that_ignore_sigterm_never_take_longer_than_the_grace(rota, ledger)
     code = node.wait(limit=20)
     took = time.monotonic() - began
     print(f"ended with {code} after {took:.2f} s of a grace of 4 s")
+    assert code == 0
     assert took <= 4
     wait_until(lambda: not any(process.lives() for process in below), 2, "the end of its workers and their jobs")
     other = rota.node("n2", exec_allow="/bin/sh")
@@ -120,7 +121,7 @@ def test_jobs_that_ignore_sigterm_never_take_longer_than_the_grace(rota, ledger)
 
 
 def test_a_second_sigterm_hurries(rota, ledger):
-    node, = rota.start_nodes("n1", pools=ledger.pool(), grace="60s")
+    node, = rota.start_nodes("n1", pools=ledger.pool(), grace="20s")
     rota.apply({"name": "long", "handler": "ledger", "data": {"sleep": 300}, "durable": True})
     run, = rota.enqueue("long")
     wait_until(lambda: ledger.count() == 1, 15, "the run to begin")
@@ -130,10 +131,11 @@ def test_a_second_sigterm_hurries(rota, ledger):
     assert rota.value("SELECT count(*) FROM rota.receipt") == 1
     node.send(signal.SIGTERM)
     node.wait(limit=20)
-    assert time.monotonic() - began < 8
-    rota.node("n2", pools=ledger.pool())
+    assert time.monotonic() - began < 6
+    other = rota.node("n2", pools=ledger.pool())
     wait_until(lambda: ledger.count() == 2, 20, "the run to begin again")
     assert [(entry.run, entry.node) for entry in ledger.entries()] == [(run, "n1"), (run, "n2")]
+    other.kill()
 
 
 def test_an_idle_node_stops_at_once(rota):

@@ -11,7 +11,7 @@ from fleet import binary
 from processes import cpu_seconds, memory_kib
 from waiting import wait_for_clock, wait_until
 
-SECONDS = 30
+SECONDS = 30 if os.environ.get("ROTA_TEST_FULL") == "1" else 15
 MIB = 1024 * 1024
 
 
@@ -53,7 +53,7 @@ def test_an_idle_node_asks_less_than_once_a_second_and_is_small(rota):
     cpu = {name: cpu_seconds(pid) for name, pid in processes.items()}
     before, began = statements(rota), time.time()
     asked = transactions(rota)
-    wait_for_clock(began + SECONDS, "half a minute of nothing")
+    wait_for_clock(began + SECONDS, "some time of nothing")
     calls, took = statements(rota) - before, time.time() - began
     asked = transactions(rota) - asked
     per_minute = calls * 60 / took

@@ -139,6 +139,11 @@ def routes(room=ROOM, count=ROUTES, pools=1):
             array("integer", [route % pools for route in ids]), same("integer", room, count)]
 
 
+def test_the_node_sets_what_these_plans_rely_on():
+    """Without the last, a queue of a few millions makes each claim compile its plan: 100 ms instead of 10."""
+    assert node_settings("work") == {"plan_cache_mode": "force_generic_plan", "random_page_cost": "1.1", "jit": "off"}
+
+
 # Of the rows that are due, a claim looks at about twice what it may take, however many routes there are.
 HEADS = 4 * ROOM + 2 * 16 * ROUTES
 

@@ -1,11 +1,13 @@
 """What the database itself refuses, whatever the code above it does: the invariants that are constraints."""
 
 import datetime
+import os
+import re
 
 import psycopg
 import pytest
 
-from fleet import Rota
+from fleet import REPOSITORY, Rota
 
 RECEIPT_COLUMNS = {"ids": "7::bigint", "routes": "1", "dues": "now()", "job_ids": "1", "trigger_ids": "NULL::integer",
                    "scheduled_at": "now()", "enqueued_at": "now()", "attempts": "1::smallint", "crashes": "0::smallint",
@@ -266,3 +268,14 @@ def test_a_route_is_made_once_however_many_ask_for_it(db):
     assert db.execute("SELECT rota.route_of('new', 5::smallint)").fetchone()[0] == made
     assert db.execute("SELECT rota.route_of('new', 6::smallint)").fetchone()[0] != made
     assert db.execute("SELECT count(*) FROM rota.route WHERE handler = 'new'").fetchone()[0] == 2
+
+
+# --- the documents ---
+
+def test_the_queries_for_a_stuck_run_work(db):
+    """Those of CONTRIBUTING.md, as they stand there."""
+    with open(os.path.join(REPOSITORY, "CONTRIBUTING.md"), encoding="utf-8") as file:
+        queries = re.findall(r"^```sql\n(.*?)^```", file.read(), re.M | re.S)
+    assert len(queries) >= 4
+    for query in queries:
+        db.execute(query.replace(":id", "1"))

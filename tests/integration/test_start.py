@@ -162,7 +162,7 @@ def test_another_schema_in_the_same_database_is_another_fleet(rota, ledger, tmp_
     rota.run("migrate", schema="other")
     ours = rota.node("n1", pools=ledger.pool(handler="ours"))
     theirs = rota.node("n1", pools=ledger.pool(handler="theirs"), schema="other")  # the same name
-    by_ours, by_theirs = Ticks("ours", 5, 3, lead=1), Ticks("theirs", 5, 3, lead=1)
+    by_ours, by_theirs = Ticks("ours", 5, 3), Ticks("theirs", 5, 3)
     rota.apply({"name": "job", "handler": "ours", "triggers": by_ours.declared()})
     path = tmp_path / "theirs.json"
     path.write_text('{"source":"test","jobs":[{"name":"job","handler":"theirs","triggers":%s}]}'
@@ -174,7 +174,7 @@ def test_another_schema_in_the_same_database_is_another_fleet(rota, ledger, tmp_
     assert rota.value("SELECT count(*) FROM rota.task_history") == 15
     assert rota.run("get", "jobs", "--json").stdout != rota.run("get", "jobs", "--json", schema="other").stdout
     theirs.kill()  # the death in one fleet is nothing to the other
-    holds_for(lambda: ours.http("/readyz")[0] == 200 and not ours.lines("recovered"), 2.5, "no recovery")
+    holds_for(lambda: ours.http("/readyz")[0] == 200 and not ours.lines("recovered"), 1.5, "no recovery")
     assert ours.stop() == 0
 
 

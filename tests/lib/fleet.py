@@ -34,6 +34,14 @@ def environment(**settings):
     return inherited
 
 
+def command(*arguments, cwd=None, input=None, timeout=60, **settings):
+    """One call of the program, with these settings and no others."""
+    done = subprocess.run([binary(), *arguments], input=input, text=True, capture_output=True, timeout=timeout,
+                          env=environment(**settings), cwd=cwd, check=False)
+    assert not BUGS.search(done.stderr), done.stderr
+    return done
+
+
 class Node:
     """`rota node` as a process of its own, its log in a file. Settings by name; `arguments` go on the
     command line, names in capitals into the environment."""
@@ -198,16 +206,14 @@ class Rota:
 
     @staticmethod
     def _migrate(url):
-        subprocess.run([binary(), "migrate"], env=environment(database_url=url), check=True, timeout=60)
+        done = command("migrate", database_url=url)
+        assert done.returncode == 0, done.stderr
 
     # --- its commands ---
 
-    def run(self, *arguments, check=True, input=None, timeout=60, **settings):
+    def run(self, *arguments, check=True, **options):
         """One command, on this database unless settings say otherwise."""
-        done = subprocess.run([binary(), *arguments], input=input, text=True, capture_output=True, timeout=timeout,
-                              env=environment(**{"database_url": self.url, **settings}), cwd=self.directory,
-                              check=False)
-        assert not BUGS.search(done.stderr), done.stderr
+        done = command(*arguments, **{"database_url": self.url, "cwd": self.directory, **options})
         if check:
             assert done.returncode == 0, f"rota {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
         return done

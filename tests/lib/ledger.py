@@ -76,7 +76,7 @@ class Ticks:
     """Triggers that fire every second for some seconds, from a moment in the near future, each with a
     phase of its own."""
 
-    def __init__(self, prefix, count, seconds, lead=2.0, start_ms=None, phases=10):
+    def __init__(self, prefix, count, seconds, lead=1.0, start_ms=None, phases=10):
         self.start_ms = start_ms if start_ms is not None else (int(time.time() + lead) + 1) * 1000
         self.phase = {f"{prefix}-{i}": self.start_ms + i % phases * (1000 // phases) for i in range(count)}
         self.seconds = seconds

@@ -79,82 +79,82 @@ static void takes_what_the_standard_takes(void **state)
     }
 }
 
+static const struct {
+    const char *text;
+    const char *message;
+} refused[] = {
+    {"", "line 1, column 1: the text ends where a JSON value is expected"},
+    {" \n ", "line 2, column 2: the text ends where a JSON value is expected"},
+    {"nul", "line 1, column 1: a JSON value is expected here"},
+    {"nulll", "line 1, column 5: nothing may follow the JSON value"},
+    {"True", "line 1, column 1: a JSON value is expected here"},
+    {"NaN", "line 1, column 1: a JSON value is expected here"},
+    {"Infinity", "line 1, column 1: a JSON value is expected here"},
+    {"'a'", "line 1, column 1: a JSON value is expected here"},
+    {"\xef\xbb\xbf{}", "line 1, column 1: a JSON value is expected here"},
+    {"// no\n1", "line 1, column 1: a JSON value is expected here"},
+    {"+1", "line 1, column 1: a JSON value is expected here"},
+    {".5", "line 1, column 1: a JSON value is expected here"},
+    {"-", "line 1, column 2: a number needs digits"},
+    {"-a", "line 1, column 2: a number needs digits"},
+    {"-Infinity", "line 1, column 2: a number needs digits"},
+    {"01", "line 1, column 2: a number must not begin with 0"},
+    {"-012", "line 1, column 3: a number must not begin with 0"},
+    {"[00]", "line 1, column 3: a number must not begin with 0"},
+    {"1.", "line 1, column 3: a number needs digits after its point"},
+    {"1.e5", "line 1, column 3: a number needs digits after its point"},
+    {"1e", "line 1, column 3: a number needs digits in its exponent"},
+    {"1e+", "line 1, column 4: a number needs digits in its exponent"},
+    {"1e1.5", "line 1, column 4: nothing may follow the JSON value"},
+    {"0x10", "line 1, column 2: nothing may follow the JSON value"},
+    {"1 2", "line 1, column 3: nothing may follow the JSON value"},
+    {"{}}", "line 1, column 3: nothing may follow the JSON value"},
+    {"\"", "line 1, column 2: string without closing quote"},
+    {"\"a", "line 1, column 3: string without closing quote"},
+    {"\"a\nb\"", "line 1, column 3: control character in string: write it as an escape"},
+    {"\"\x1f\"", "line 1, column 2: control character in string: write it as an escape"},
+    {"\"\\x\"", "line 1, column 2: unknown escape in string"},
+    {"\"\\", "line 1, column 2: unknown escape in string"},
+    {"\"\\u12\"", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
+    {"\"\\u12", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
+    {"\"\\u00g0\"", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
+    {"\"\\U0041\"", "line 1, column 2: unknown escape in string"},
+    {"\"ab\x80\"", "line 1, column 4: string is not valid UTF-8"},
+    {"\"\xc0\x80\"", "line 1, column 2: string is not valid UTF-8"},
+    {"\"\xe2\x82\"", "line 1, column 2: string is not valid UTF-8"},
+    {"\"\xed\xa0\x80\"", "line 1, column 2: string is not valid UTF-8"},
+    {"\"\xf4\x90\x80\x80\"", "line 1, column 2: string is not valid UTF-8"},
+    {"\"\xff\"", "line 1, column 2: string is not valid UTF-8"},
+    {"[", "line 1, column 2: the text ends where a JSON value is expected"},
+    {"[1", "line 1, column 3: a comma or ] is expected in this array"},
+    {"[1 2]", "line 1, column 4: a comma or ] is expected in this array"},
+    {"[1,]", "line 1, column 4: a JSON value is expected here"},
+    {"[,1]", "line 1, column 2: a JSON value is expected here"},
+    {"[1,,2]", "line 1, column 4: a JSON value is expected here"},
+    {"[1}", "line 1, column 3: a comma or ] is expected in this array"},
+    {"]", "line 1, column 1: a JSON value is expected here"},
+    {"{", "line 1, column 2: a key in double quotes is expected in this object"},
+    {"{a:1}", "line 1, column 2: a key in double quotes is expected in this object"},
+    {"{1:1}", "line 1, column 2: a key in double quotes is expected in this object"},
+    {"{\"a\":1,}", "line 1, column 8: a key in double quotes is expected in this object"},
+    {"{\"a\" 1}", "line 1, column 6: a colon is expected after the key"},
+    {"{\"a\":}", "line 1, column 6: a JSON value is expected here"},
+    {"{\"a\":1 \"b\":2}", "line 1, column 8: a comma or } is expected in this object"},
+    {"{\"a\":1]", "line 1, column 7: a comma or } is expected in this object"},
+    {"{\r\n  \"a\": 1,\r\n  \"b\": nil\r\n}", "line 3, column 8: a JSON value is expected here"},
+    {"[\"\xc3\xa9\", x]", "line 1, column 8: a JSON value is expected here"}, /* in bytes */
+    {"{\"a\":1,\n \"a\":2}", "line 2, column 2: this key stands twice in the object"},
+};
+
 static void refuses_everything_else_and_says_where(void **state)
 {
-    static const struct {
-        const char *text;
-        const char *message;
-    } cases[] = {
-        {"", "line 1, column 1: the text ends where a JSON value is expected"},
-        {" \n ", "line 2, column 2: the text ends where a JSON value is expected"},
-        {"nul", "line 1, column 1: a JSON value is expected here"},
-        {"nulll", "line 1, column 5: nothing may follow the JSON value"},
-        {"True", "line 1, column 1: a JSON value is expected here"},
-        {"NaN", "line 1, column 1: a JSON value is expected here"},
-        {"Infinity", "line 1, column 1: a JSON value is expected here"},
-        {"'a'", "line 1, column 1: a JSON value is expected here"},
-        {"\xef\xbb\xbf{}", "line 1, column 1: a JSON value is expected here"},
-        {"// no\n1", "line 1, column 1: a JSON value is expected here"},
-        {"+1", "line 1, column 1: a JSON value is expected here"},
-        {".5", "line 1, column 1: a JSON value is expected here"},
-        {"-", "line 1, column 2: a number needs digits"},
-        {"-a", "line 1, column 2: a number needs digits"},
-        {"-Infinity", "line 1, column 2: a number needs digits"},
-        {"01", "line 1, column 2: a number must not begin with 0"},
-        {"-012", "line 1, column 3: a number must not begin with 0"},
-        {"[00]", "line 1, column 3: a number must not begin with 0"},
-        {"1.", "line 1, column 3: a number needs digits after its point"},
-        {"1.e5", "line 1, column 3: a number needs digits after its point"},
-        {"1e", "line 1, column 3: a number needs digits in its exponent"},
-        {"1e+", "line 1, column 4: a number needs digits in its exponent"},
-        {"1e1.5", "line 1, column 4: nothing may follow the JSON value"},
-        {"0x10", "line 1, column 2: nothing may follow the JSON value"},
-        {"1 2", "line 1, column 3: nothing may follow the JSON value"},
-        {"{}}", "line 1, column 3: nothing may follow the JSON value"},
-        {"\"", "line 1, column 2: string without closing quote"},
-        {"\"a", "line 1, column 3: string without closing quote"},
-        {"\"a\nb\"", "line 1, column 3: control character in string: write it as an escape"},
-        {"\"\x1f\"", "line 1, column 2: control character in string: write it as an escape"},
-        {"\"\\x\"", "line 1, column 2: unknown escape in string"},
-        {"\"\\", "line 1, column 2: unknown escape in string"},
-        {"\"\\u12\"", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
-        {"\"\\u12", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
-        {"\"\\u00g0\"", "line 1, column 2: \\u must be followed by four hexadecimal digits"},
-        {"\"\\U0041\"", "line 1, column 2: unknown escape in string"},
-        {"\"ab\x80\"", "line 1, column 4: string is not valid UTF-8"},
-        {"\"\xc0\x80\"", "line 1, column 2: string is not valid UTF-8"},
-        {"\"\xe2\x82\"", "line 1, column 2: string is not valid UTF-8"},
-        {"\"\xed\xa0\x80\"", "line 1, column 2: string is not valid UTF-8"},
-        {"\"\xf4\x90\x80\x80\"", "line 1, column 2: string is not valid UTF-8"},
-        {"\"\xff\"", "line 1, column 2: string is not valid UTF-8"},
-        {"[", "line 1, column 2: the text ends where a JSON value is expected"},
-        {"[1", "line 1, column 3: a comma or ] is expected in this array"},
-        {"[1 2]", "line 1, column 4: a comma or ] is expected in this array"},
-        {"[1,]", "line 1, column 4: a JSON value is expected here"},
-        {"[,1]", "line 1, column 2: a JSON value is expected here"},
-        {"[1,,2]", "line 1, column 4: a JSON value is expected here"},
-        {"[1}", "line 1, column 3: a comma or ] is expected in this array"},
-        {"]", "line 1, column 1: a JSON value is expected here"},
-        {"{", "line 1, column 2: a key in double quotes is expected in this object"},
-        {"{a:1}", "line 1, column 2: a key in double quotes is expected in this object"},
-        {"{1:1}", "line 1, column 2: a key in double quotes is expected in this object"},
-        {"{\"a\":1,}", "line 1, column 8: a key in double quotes is expected in this object"},
-        {"{\"a\" 1}", "line 1, column 6: a colon is expected after the key"},
-        {"{\"a\":}", "line 1, column 6: a JSON value is expected here"},
-        {"{\"a\":1 \"b\":2}", "line 1, column 8: a comma or } is expected in this object"},
-        {"{\"a\":1]", "line 1, column 7: a comma or } is expected in this object"},
-        {"{\r\n  \"a\": 1,\r\n  \"b\": nil\r\n}",
-         "line 3, column 8: a JSON value is expected here"},
-        {"[\"\xc3\xa9\", x]", "line 1, column 8: a JSON value is expected here"}, /* in bytes */
-        {"{\"a\":1,\n \"a\":2}", "line 2, column 2: this key stands twice in the object"},
-    };
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(refused); i++) {
         struct json json = {.count = 77};
         struct rota_error error = {0};
-        if (json_parse(&json, cases[i].text, strlen(cases[i].text), &error) == 0)
-            fail_msg("%s was taken", cases[i].text);
-        assert_string_equal(error.message, cases[i].message);
+        if (json_parse(&json, refused[i].text, strlen(refused[i].text), &error) == 0)
+            fail_msg("%s was taken", refused[i].text);
+        assert_string_equal(error.message, refused[i].message);
         assert_int_equal(error.code, ERROR_REFUSED);
         assert_int_equal(json.count, 77); /* untouched */
     }
