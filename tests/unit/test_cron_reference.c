@@ -262,7 +262,7 @@ static void random_expressions_agree_with_stepping_second_by_second(void **state
     unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : SEED_DEFAULT;
     struct window *window = calloc(1, sizeof *window);
     int64_t *occurrences = calloc(WINDOW_S + 1, sizeof *occurrences);
-    print_message("ROTA_TEST_SEED=%u\n", seed);
+    print_message("# ROTA_TEST_SEED=%u\n", seed);
     srand(seed);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         fill_window(window, changes[i].zone, changes[i].change_s - WINDOW_S / 2);

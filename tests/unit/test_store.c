@@ -284,7 +284,7 @@ int main(void)
     };
     if (getenv("ROTA_TEST_DATABASE_URL") == NULL) {
         printf("1..0 # SKIP needs ROTA_TEST_DATABASE_URL\n");
-        return 77;
+        return 0;
     }
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

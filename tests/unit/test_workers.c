@@ -65,7 +65,7 @@ static void many_runs_are_each_answered_once(void **state)
         turn(f);
     }
     int64_t took_us = clock_monotonic_us() - start_us;
-    print_message("%lld runs a second; %.2f us for each workers_run()\n",
+    print_message("# %lld runs a second; %.2f us for each workers_run()\n",
                   (long long)(count * US_PER_SECOND / took_us), (double)spent_us / (double)count);
     char *seen = mem_alloc((size_t)count);
     for (int64_t i = 0; i < count; i++) {

@@ -356,7 +356,7 @@ static void many_programs_run_at_once(void **state)
     }
     for (int64_t i = 0; i < count; i++)
         assert_int_equal(f->outcomes[i].outcome, WORKER_DONE);
-    print_message("%lld programs a second\n",
+    print_message("# %lld programs a second\n",
                   (long long)(count * US_PER_SECOND / (clock_monotonic_us() - begin_us)));
 }
 
@@ -367,7 +367,7 @@ static void idle_worker_is_small(void **state)
     struct outcome *o = outcome_of_script(f, 1, "echo $PPID > worker", "");
     assert_int_equal(o->outcome, WORKER_DONE);
     long kib = private_kib(file_number(f, "worker"));
-    print_message("private memory of an idle built-in worker: %ld KiB\n", kib);
+    print_message("# private memory of an idle built-in worker: %ld KiB\n", kib);
 #ifndef SANITIZED
     if (getenv("UNDER_VALGRIND") == NULL)
         assert_in_range(kib, 1, 4096);

@@ -90,7 +90,7 @@ static void flood_of_one_worker_costs_only_itself(void **state)
         assert_int_equal(wait_for_outcome(f, id)->outcome, WORKER_DONE);
     }
     int64_t took_us = clock_monotonic_us() - begin_us;
-    print_message("200 runs of 2 ms beside a flood took %lld ms, of it %d lines came through\n",
+    print_message("# 200 runs of 2 ms beside a flood took %lld ms, of it %d lines came through\n",
                   (long long)(took_us / US_PER_MS), f->logs - logs);
     assert_true(f->logs - logs < 5000 * (took_us / US_PER_SECOND + 1) + 2000);
 }
