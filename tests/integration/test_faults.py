@@ -167,6 +167,27 @@ def test_answers_lost_after_the_commit_lose_and_double_nothing(rota, ledger, pro
     assert [node.stop() for node in nodes] == [0, 0]
 
 
+def test_a_session_cut_off_unseen_by_the_server_is_no_death(rota, ledger, proxy):
+    """The old session still holds the node's lock when the new one asks for it."""
+    other = rota.node("n2", pools=ledger.pool(handler="other"))
+    wait_until(lambda: other.lines("leader of the housekeeping"), 5, "a leader that will look at n1")
+    node = rota.node("n1", pools=ledger.pool(), session_database_url=proxy.url)
+    incarnations = rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id")
+    rota.apply({"name": "job", "handler": "ledger", "data": {"sleep": 8}, "durable": True})
+    run, = rota.enqueue("job")
+    wait_until(lambda: ledger.count() == 1, 10, "the run to begin")
+    for _ in range(3):
+        lost = len(node.lines("database is back"))
+        proxy.cut_off_clients()
+        wait_until(lambda: len(node.lines("database is back")) > lost, 10, "the session to be back")
+        wait_for_clock(time.time() + 1.6, "two looks of the leader")
+    row = rota.wait_history(run)
+    assert (row["status"], row["node"]) == ("success", "n1") and ledger.count() == 1
+    assert rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id") == incarnations
+    assert not node.lines("declared dead") and not other.lines("recovered")
+    assert [node.stop(), other.stop()] == [0, 0]
+
+
 def test_a_claim_whose_answer_never_comes_is_put_back_whole(rota, ledger):
     """The commit happens, the connection dies before its answer: memory knows nothing of the receipt."""
     node = rota.node("n1", pools=ledger.pool(slots=8), heartbeat="200ms", lease="5s")

@@ -86,7 +86,7 @@ def test_a_database_that_takes_no_connections_now_is_waited_for(rota):
 def test_an_ordinary_role_that_owns_its_database_is_enough(make_rota, server, ledger):
     """No superuser: schema, work, and the recovery of a dead node of the same role."""
     role = f"rota_plain_{time.monotonic_ns()}"
-    server.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER")
+    server.create_role(role)
     try:
         rota = make_rota(migrated=False, owner=role)
         first, second = rota.start_nodes("n1", "n2", pools=ledger.pool())

@@ -48,6 +48,11 @@ class Server:
         with psycopg.connect(self.maintenance_url, autocommit=True) as db:
             db.execute(statement)
 
+    def create_role(self, name):
+        """An ordinary role that logs in with the same password as url() gives."""
+        password = psycopg.conninfo.conninfo_to_dict(self.maintenance_url).get("password")
+        self.execute(f"CREATE ROLE {name} LOGIN NOSUPERUSER" + (f" PASSWORD '{password}'" if password else ""))
+
     def create(self, migrate=None, owner=None):
         """A new database: empty, or a copy of one that migrate(url) has made once."""
         name = f"rota_test_{uuid.uuid4().hex[:12]}"

@@ -28,6 +28,7 @@ class LossyProxy:
         self.pairs = {}  # each socket's other end; client sockets are in self.clients
         self.clients = set()
         self.doomed = set()  # server sockets whose answer is not passed on
+        self.kept = []  # server sockets whose client was cut off without a word
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
         self.listener.listen()
@@ -76,11 +77,26 @@ class LossyProxy:
             self.cuts["request lost"] += 1
             self._close(client)
 
+    def cut_off_clients(self):
+        """As a network does: the clients see the end of their connections, the server does not."""
+        os.write(self.woken, b"c")
+
+    def _cut_off(self):
+        for client in list(self.clients):
+            server = self.pairs.pop(client)
+            del self.pairs[server]
+            self.kept.append(server)
+            client.close()
+        self.clients.clear()
+
     def _run(self):
         while True:
             ready, _, _ = select.select([self.listener, self.waker, *self.pairs], [], [])
             if self.waker in ready:
-                return
+                if os.read(self.waker, 1) == b"x":
+                    return
+                self._cut_off()
+                continue
             for end in ready:
                 if end is self.listener:
                     self._accept()
@@ -92,6 +108,8 @@ class LossyProxy:
         self.thread.join(10)
         for end in list(self.pairs):
             self._close(end)
+        for server in self.kept:
+            server.close()
         self.listener.close()
         os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
         os.rmdir(self.directory)

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Fuzzes the parsers with libFuzzer, ASan and UBSan: sh tests/fuzz/run.sh [SECONDS [NAME…]]
+#   SECONDS  for each parser, 60 if not given; 0: only the seeds
+#   NAME…    json cron protocol manifest tzif settings; all if not given
+# Builds with clang directly, below build-fuzz/. What was found stays there, as crash-… files: give one
+# to the program (build-fuzz/fuzz_json crash-…) to see it again.
+set -eu
+
+cd "$(dirname "$0")/../.."
+seconds=${1:-60}
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- json cron protocol manifest tzif settings
+build=${FUZZ_BUILD:-build-fuzz}
+compiler=$(command -v clang-14 || command -v clang) || {
+    echo "tests/fuzz/run.sh: no clang: install clang and libclang-rt-14-dev" >&2
+    exit 1
+}
+
+# Everything of the program under test, by name of the fuzzer.
+sources() {
+    case $1 in
+    json) ;;
+    cron | tzif) ls coord/schedule/*.c ;;
+    manifest) ls coord/manifest*.c coord/schedule/*.c ;;
+    protocol) echo worker/protocol.c ;;
+    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c ;;
+    *)
+        echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings" >&2
+        exit 2
+        ;;
+    esac
+}
+
+failed=0
+for name; do
+    files=$(sources "$name")
+    mkdir -p "$build/corpus/$name"
+    "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -Wall -Wextra -Wno-missing-field-initializers \
+        -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -o "$build/fuzz_$name"
+    dictionary=
+    [ ! -f "tests/fuzz/$name.dict" ] || dictionary=-dict=tests/fuzz/$name.dict
+    echo "== $name"
+    if [ "$seconds" -eq 0 ]; then
+        set +e
+        "$build/fuzz_$name" -runs=0 "tests/fuzz/corpus/$name" >"$build/$name.log" 2>&1
+    else
+        set +e
+        "$build/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=20000 -print_final_stats=1 \
+            $dictionary -artifact_prefix="$build/$name-" "$build/corpus/$name" "tests/fuzz/corpus/$name" >"$build/$name.log" 2>&1
+    fi
+    status=$?
+    set -e
+    grep -E '^(Done|stat::number_of_executed_units|SUMMARY)' "$build/$name.log" || true
+    if [ $status -ne 0 ]; then
+        failed=$((failed + 1))
+        tail -n 40 "$build/$name.log"
+    fi
+done
+echo "$(($# - failed)) passed, $failed failed"
+[ $failed -eq 0 ]
