@@ -1,6 +1,6 @@
 /*
- * A growing run of bytes: what is appended at the end is taken from the front. Used for lines of the
- * worker protocol, JSON that is written, and binary parameters.
+ * A growing run of bytes: what is appended at the end is taken from the front. Used for lines of
+ * the worker protocol, JSON that is written, and binary parameters.
  */
 #ifndef BASE_BUFFER_H
 #define BASE_BUFFER_H
@@ -33,7 +33,7 @@ void buffer_int(struct buffer *buffer, int64_t number);
 void buffer_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void buffer_consume(struct buffer *buffer, size_t length); /* drops bytes from the front */
-const char *buffer_text(struct buffer *buffer); /* NUL-terminates and returns data */
+const char *buffer_text(struct buffer *buffer);            /* NUL-terminates and returns data */
 
 /* Appends text as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void buffer_json(struct buffer *buffer, const char *text, size_t length);

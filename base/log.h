@@ -25,16 +25,20 @@ struct log_field {
     int64_t number;
 };
 
-#define LOG_TEXT(name, value)   ((struct log_field){name, 's', value, 0})
-#define LOG_INT(name, value)    ((struct log_field){name, 'i', 0, (int64_t)(value)})
-#define LOG_BOOL(name, value)   ((struct log_field){name, 'b', 0, (value) ? 1 : 0})
-#define LOG_RAW(name, value)    ((struct log_field){name, 'r', value, 0})
+#define LOG_TEXT(name, value) ((struct log_field){name, 's', value, 0})
+#define LOG_INT(name, value)  ((struct log_field){name, 'i', 0, (int64_t)(value)})
+#define LOG_BOOL(name, value) ((struct log_field){name, 'b', 0, (value) ? 1 : 0})
+#define LOG_RAW(name, value)  ((struct log_field){name, 'r', value, 0})
 
 /* A line is one write(2), so that lines of several processes on one descriptor do not mix. */
 void log_write(const struct log *log, enum log_level level, const char *message,
                const struct log_field *fields, int count);
 
-#define LOG_FIELDS(...) (const struct log_field[]){{0}, ##__VA_ARGS__}
+#define LOG_FIELDS(...)                                                                            \
+    (const struct log_field[])                                                                     \
+    {                                                                                              \
+        {0}, ##__VA_ARGS__                                                                         \
+    }
 #define LOG_LINE(log, level, message, ...)                                                         \
     log_write(log, level, message, LOG_FIELDS(__VA_ARGS__) + 1,                                    \
               (int)(sizeof(LOG_FIELDS(__VA_ARGS__)) / sizeof(struct log_field)) - 1)

@@ -1,6 +1,6 @@
 /*
- * A state machine as a table: rows of (from, event, to, why). One function looks the move up; a pair
- * that is not in the table is a bug and aborts. Logs, diagrams and tests read the same rows.
+ * A state machine as a table: rows of (from, event, to, why). One function looks the move up; a
+ * pair that is not in the table is a bug and aborts. Logs, diagrams and tests read the same rows.
  */
 #ifndef BASE_MACHINE_H
 #define BASE_MACHINE_H

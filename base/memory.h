@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-void *mem_alloc(size_t size);              /* zeroed; free() it */
+void *mem_alloc(size_t size);               /* zeroed; free() it */
 void *mem_array(size_t count, size_t size); /* zeroed, overflow checked */
 void *mem_resize(void *old, size_t count, size_t size);
 char *mem_string(const char *text); /* NULL gives NULL */

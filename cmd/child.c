@@ -117,9 +117,9 @@ static void stream_finish(struct stream *stream)
 
 static struct child *find_child(struct children *children, pid_t pid)
 {
-    LIST_EACH(&children->all, struct child, place, child)
-    if (child->pid == pid)
-        return child;
+    LIST_EACH (&children->all, struct child, place, child)
+        if (child->pid == pid)
+            return child;
     return NULL;
 }
 

@@ -20,8 +20,8 @@ void client_close(struct client *client)
 }
 
 /* 0, or -1 with nothing to close. */
-static int client_connect(struct client *client, const char *command, const struct settings *settings,
-                          struct rota_error *error)
+static int client_connect(struct client *client, const char *command,
+                          const struct settings *settings, struct rota_error *error)
 {
     char name[64];
     snprintf(name, sizeof name, "rota %s", command);
@@ -51,12 +51,14 @@ static int check_schema(struct client *client, struct rota_error *error)
     if (store_check_schema(client->store, &version, error) != 0)
         return -1;
     if (version == 0)
-        return error_set(error, ERROR_REFUSED, "schema \"%s\" is not set up in this database; run `rota migrate` first",
+        return error_set(error, ERROR_REFUSED,
+                         "schema \"%s\" is not set up in this database; run `rota migrate` first",
                          client->schema);
     return 0;
 }
 
-int client_open(struct client *client, const char *command, const struct settings *settings, struct rota_error *error)
+int client_open(struct client *client, const char *command, const struct settings *settings,
+                struct rota_error *error)
 {
     if (client_connect(client, command, settings, error) != 0)
         return -1;
@@ -71,8 +73,9 @@ static unsigned scope_of(const struct client_command *command)
     return command->scope != 0 ? command->scope : SCOPE_CLIENT;
 }
 
-static int take_argument(const struct client_command *command, void *options, struct settings *settings, int argc,
-                         char **argv, int *i, struct rota_error *error)
+static int take_argument(const struct client_command *command, void *options,
+                         struct settings *settings, int argc, char **argv, int *i,
+                         struct rota_error *error)
 {
     int taken = command->take != NULL ? command->take(argc, argv, i, options, error) : 0;
     if (taken == 0)
@@ -83,8 +86,8 @@ static int take_argument(const struct client_command *command, void *options, st
 }
 
 /* 0 or the exit code. */
-static int read_arguments(const struct client_command *command, void *options, struct settings *settings, int argc,
-                          char **argv)
+static int read_arguments(const struct client_command *command, void *options,
+                          struct settings *settings, int argc, char **argv)
 {
     struct rota_error error = {0};
     for (int i = 1; i < argc; i++) {
@@ -94,7 +97,8 @@ static int read_arguments(const struct client_command *command, void *options, s
         if (taken == 0)
             return cmd_unknown(command->name, argv[i], command->own, scope_of(command));
     }
-    if ((command->check != NULL && command->check(options, &error) != 0) || settings_load(settings, &error) != 0)
+    if ((command->check != NULL && command->check(options, &error) != 0) ||
+        settings_load(settings, &error) != 0)
         return cmd_fail(command->name, &error);
     return 0;
 }
@@ -127,11 +131,12 @@ int client_main(const struct client_command *command, void *options, int argc, c
     return code;
 }
 
-int client_number(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret_number,
-                  struct rota_error *error)
+int client_number(const char *option, const char *text, int64_t low, int64_t high,
+                  int64_t *ret_number, struct rota_error *error)
 {
     if (text_int64(text, strlen(text), ret_number) != 0 || *ret_number < low || *ret_number > high)
-        return error_set(error, ERROR_USAGE, "%s must be a whole number from %lld to %lld, not \"%s\"", option,
+        return error_set(error, ERROR_USAGE,
+                         "%s must be a whole number from %lld to %lld, not \"%s\"", option,
                          (long long)low, (long long)high, text);
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * What the commands that talk to the database share: their connection, found by the settings, and the
- * checks before the first statement. Straight-line code: a command waits for its answers.
+ * What the commands that talk to the database share: their connection, found by the settings, and
+ * the checks before the first statement. Straight-line code: a command waits for its answers.
  */
 #ifndef CMD_CLIENT_H
 #define CMD_CLIENT_H
@@ -19,8 +19,10 @@ struct client {
     const char *schema;
 };
 
-/* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to close. */
-int client_open(struct client *client, const char *command, const struct settings *settings, struct rota_error *error);
+/* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to
+ * close. */
+int client_open(struct client *client, const char *command, const struct settings *settings,
+                struct rota_error *error);
 void client_close(struct client *client);
 
 /*
@@ -46,7 +48,7 @@ struct client_command {
 int client_main(const struct client_command *command, void *options, int argc, char **argv);
 
 /* Whole numbers of an option, with what would be right. 0 or -1. */
-int client_number(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret_number,
-                  struct rota_error *error);
+int client_number(const char *option, const char *text, int64_t low, int64_t high,
+                  int64_t *ret_number, struct rota_error *error);
 
 #endif

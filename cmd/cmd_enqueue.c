@@ -38,7 +38,8 @@ static int check_data(const char *text, struct rota_error *error)
 {
     struct json json;
     if (strlen(text) > DATA_MAX)
-        return error_set(error, ERROR_USAGE, "--data has %zu bytes, at most %u are taken; pass a reference instead",
+        return error_set(error, ERROR_USAGE,
+                         "--data has %zu bytes, at most %u are taken; pass a reference instead",
                          strlen(text), DATA_MAX);
     if (json_parse(&json, text, strlen(text), error) != 0) {
         error_prefix(error, "--data is not JSON");
@@ -48,7 +49,9 @@ static int check_data(const char *text, struct rota_error *error)
     bool object = json.values->type == JSON_OBJECT;
     const char *type = json_type_name(json.values->type);
     json_free(&json);
-    return object ? 0 : error_set(error, ERROR_USAGE, "--data must be a JSON object like {\"key\":1}, this is %s", type);
+    return object ? 0
+                  : error_set(error, ERROR_USAGE,
+                              "--data must be a JSON object like {\"key\":1}, this is %s", type);
 }
 
 /* 1 taken, 0 not an option of ours, -1 wrong. */
@@ -63,18 +66,27 @@ static int take(int argc, char **argv, int *i, void *arg, struct rota_error *err
     }
     if ((taken = cmd_option(argc, argv, i, "--at", &value, error)) != 0) {
         if (taken > 0 && instant_parse(value, &options->at_us) != 0)
-            return error_set(error, ERROR_USAGE, "--at \"%s\" is no instant: write 2026-12-24T18:00:00Z or with an offset", value);
+            return error_set(
+                error, ERROR_USAGE,
+                "--at \"%s\" is no instant: write 2026-12-24T18:00:00Z or with an offset", value);
         return taken;
     }
     if ((taken = cmd_option(argc, argv, i, "--in", &value, error)) != 0) {
         if (taken > 0 && duration_parse(value, &options->in_us) != 0)
-            return error_set(error, ERROR_USAGE, "--in \"%s\" is no duration: write 90s, 5m, 2h or 1d", value);
+            return error_set(error, ERROR_USAGE,
+                             "--in \"%s\" is no duration: write 90s, 5m, 2h or 1d", value);
         return taken;
     }
     if ((taken = cmd_option(argc, argv, i, "--priority", &value, error)) != 0)
-        return taken < 0 || client_number("--priority", value, 1, 100, &options->priority, error) != 0 ? -1 : 1;
+        return taken < 0 ||
+                       client_number("--priority", value, 1, 100, &options->priority, error) != 0
+                   ? -1
+                   : 1;
     if ((taken = cmd_option(argc, argv, i, "--count", &value, error)) != 0)
-        return taken < 0 || client_number("--count", value, 1, COUNT_MAX, &options->count, error) != 0 ? -1 : 1;
+        return taken < 0 ||
+                       client_number("--count", value, 1, COUNT_MAX, &options->count, error) != 0
+                   ? -1
+                   : 1;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
@@ -102,11 +114,13 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     int64_t *ids = row_int64s(result, 0, 0, &count);
     PQclear(result);
     if (count == 0)
-        failed = error_set(error, ERROR_NOT_FOUND, "no job is called \"%s\"; `rota get jobs` lists them", options->job);
+        failed = error_set(error, ERROR_NOT_FOUND,
+                           "no job is called \"%s\"; `rota get jobs` lists them", options->job);
     if (count > 0 && options->json)
         fputs("{\"runs\":[", stdout);
     for (size_t i = 0; i < count; i++)
-        printf(options->json ? "%s%lld" : "%s%lld\n", options->json && i > 0 ? "," : "", (long long)ids[i]);
+        printf(options->json ? "%s%lld" : "%s%lld\n", options->json && i > 0 ? "," : "",
+               (long long)ids[i]);
     if (count > 0 && options->json)
         fputs("]}\n", stdout);
     free(ids);
@@ -134,10 +148,16 @@ static int check(void *arg, struct rota_error *error)
 
 int cmd_enqueue(int argc, char **argv)
 {
-    static const char *const own[] = {"--data", "--at", "--in", "--priority", "--count", "--json", NULL};
-    static const struct client_command command = {
-        .name = "enqueue", .help = help_text, .own = own, .scope = SCOPE_ENQUEUE, .take = take, .word = word,
-        .check = check, .run = run};
+    static const char *const own[] = {"--data",  "--at",   "--in", "--priority",
+                                      "--count", "--json", NULL};
+    static const struct client_command command = {.name = "enqueue",
+                                                  .help = help_text,
+                                                  .own = own,
+                                                  .scope = SCOPE_ENQUEUE,
+                                                  .take = take,
+                                                  .word = word,
+                                                  .check = check,
+                                                  .run = run};
     struct options options = {.at_us = STORE_NULL_TIME, .count = 1};
     return client_main(&command, &options, argc, argv);
 }

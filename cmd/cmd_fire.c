@@ -4,11 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help_text[] = "Usage: rota fire TRIGGER-OR-JOB [--json]\n"
-                                "\n"
-                                "Fires once, now, besides the schedule, and prints the run's id. A trigger comes before a\n"
-                                "job of the same name.\n"
-                                "\n";
+static const char help_text[] =
+    "Usage: rota fire TRIGGER-OR-JOB [--json]\n"
+    "\n"
+    "Fires once, now, besides the schedule, and prints the run's id. A trigger comes before a\n"
+    "job of the same name.\n"
+    "\n";
 
 struct options {
     const char *name;
@@ -27,7 +28,8 @@ static int run(struct client *client, void *arg, struct rota_error *error)
         return -1;
     if (PQntuples(result) == 0)
         failed = error_set(error, ERROR_NOT_FOUND,
-                           "no trigger and no job is called \"%s\"; `rota get triggers` and `rota get jobs` list them",
+                           "no trigger and no job is called \"%s\"; `rota get triggers` and `rota "
+                           "get jobs` list them",
                            options->name);
     else
         printf(options->json ? "{\"run\":%lld}\n" : "%lld\n", (long long)row_int64(result, 0, 0));
@@ -64,8 +66,13 @@ static int check(void *arg, struct rota_error *error)
 int cmd_fire(int argc, char **argv)
 {
     static const char *const own[] = {"--json", NULL};
-    static const struct client_command command = {
-        .name = "fire", .help = help_text, .own = own, .take = take, .word = word, .check = check, .run = run};
+    static const struct client_command command = {.name = "fire",
+                                                  .help = help_text,
+                                                  .own = own,
+                                                  .take = take,
+                                                  .word = word,
+                                                  .check = check,
+                                                  .run = run};
     struct options options = {0};
     return client_main(&command, &options, argc, argv);
 }

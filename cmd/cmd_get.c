@@ -1,6 +1,6 @@
 /*
- * `rota get WHAT`: lists what the database knows. The statement makes the JSON document, which `--json`
- * prints as it is; for people a few of its columns are laid out as a table.
+ * `rota get WHAT`: lists what the database knows. The statement makes the JSON document, which
+ * `--json` prints as it is; for people a few of its columns are laid out as a table.
  */
 #include "base/json.h"
 #include "base/memory.h"
@@ -24,27 +24,42 @@ struct listing {
 };
 
 static const struct listing listings[] = {
-    {"jobs", SQL_GET_JOBS, false, {"name", "source", "handler", "priority", "triggers", "next_at", "served"}},
-    {"triggers", SQL_GET_TRIGGERS, false,
-     {"name", "job", "schedule", "timezone", "state", "next_at", "previous_at", "fired", "missed", "error"}},
-    {"runs", SQL_GET_RUNS, false, {"id", "job", "trigger", "state", "node", "due", "started_at", "attempt"}},
-    {"nodes", SQL_GET_NODES, false, {"name", "state", "running", "slots", "version", "host", "pid", "http", "renewed_at"}},
+    {"jobs",
+     SQL_GET_JOBS,
+     false,
+     {"name", "source", "handler", "priority", "triggers", "next_at", "served"}},
+    {"triggers",
+     SQL_GET_TRIGGERS,
+     false,
+     {"name", "job", "schedule", "timezone", "state", "next_at", "previous_at", "fired", "missed",
+      "error"}},
+    {"runs",
+     SQL_GET_RUNS,
+     false,
+     {"id", "job", "trigger", "state", "node", "due", "started_at", "attempt"}},
+    {"nodes",
+     SQL_GET_NODES,
+     false,
+     {"name", "state", "running", "slots", "version", "host", "pid", "http", "renewed_at"}},
     {"locks", SQL_GET_LOCKS, false, {"name", "holder", "fence", "acquired_at"}},
-    {"history", SQL_GET_HISTORY, true,
+    {"history",
+     SQL_GET_HISTORY,
+     true,
      {"id", "task", "trigger", "status", "outcome", "node", "started_at", "duration", "attempt"}},
 };
 #define LISTING_COUNT (sizeof listings / sizeof *listings)
 
-static const char help_text[] =
-    "Usage: rota get jobs|triggers|runs|nodes|locks|history [NAME] [--status S] [--limit N] [--offset N] [--json]\n"
-    "\n"
-    "Lists what the database knows; NAME narrows it to one (for triggers and runs also: of that job).\n"
-    "\n"
-    "  --status S  history only: started, success, failed or unknown\n"
-    "  --limit N   rows at most (1000)\n"
-    "  --offset N  rows to pass over\n"
-    "  --json      the whole document\n"
-    "\n";
+static const char help_text[] = "Usage: rota get jobs|triggers|runs|nodes|locks|history [NAME] "
+                                "[--status S] [--limit N] [--offset N] [--json]\n"
+                                "\n"
+                                "Lists what the database knows; NAME narrows it to one (for "
+                                "triggers and runs also: of that job).\n"
+                                "\n"
+                                "  --status S  history only: started, success, failed or unknown\n"
+                                "  --limit N   rows at most (1000)\n"
+                                "  --offset N  rows to pass over\n"
+                                "  --json      the whole document\n"
+                                "\n";
 
 struct options {
     const struct listing *listing;
@@ -62,7 +77,8 @@ static char *cell_text(const struct json_value *value)
 {
     if (value == NULL || value->type == JSON_NULL)
         return mem_string("-");
-    char *text = value->type == JSON_STRING ? json_text(value) : mem_string_n(value->raw.data, value->raw.length);
+    char *text = value->type == JSON_STRING ? json_text(value)
+                                            : mem_string_n(value->raw.data, value->raw.length);
     if (text == NULL)
         return mem_string("?");
     if (strlen(text) > 20 && text[10] == 'T' && text[16] == ':') /* the session's zone is UTC */
@@ -94,7 +110,8 @@ static void print_cell(const char *text, int width, bool last)
         putchar(' ');
 }
 
-static void print_table(const struct listing *listing, const struct json *json, const struct json_value *data)
+static void print_table(const struct listing *listing, const struct json *json,
+                        const struct json_value *data)
 {
     int widths[COLUMNS_MAX] = {0}, columns = 0;
     char **cells = mem_array((size_t)(data->count + 1) * COLUMNS_MAX, sizeof *cells);
@@ -103,10 +120,12 @@ static void print_table(const struct listing *listing, const struct json *json, 
     size_t rows = 0;
     for (int c = 0; c < columns; c++)
         cells[c] = mem_string(listing->columns[c]);
-    for (const struct json_value *row = json_first(json, data); row != NULL; row = json_next(json, row)) {
+    for (const struct json_value *row = json_first(json, data); row != NULL;
+         row = json_next(json, row)) {
         rows++;
         for (int c = 0; c < columns; c++)
-            cells[rows * COLUMNS_MAX + (size_t)c] = cell_text(json_get(json, row, listing->columns[c]));
+            cells[rows * COLUMNS_MAX + (size_t)c] =
+                cell_text(json_get(json, row, listing->columns[c]));
     }
     for (size_t r = 0; r <= rows; r++)
         for (int c = 0; c < columns; c++)
@@ -134,9 +153,10 @@ static int print_document(const struct options *options, const char *text, struc
     const struct json_value *data = json_get(&json, json.values, "data");
     print_table(options->listing, &json, data);
     int64_t total = 0;
-    if (json_int64(json_get(&json, json.values, "total"), &total) == 0 && total > options->offset + data->count)
-        printf("… %lld of %lld; go on with --offset %lld\n", (long long)data->count, (long long)total,
-               (long long)(options->offset + data->count));
+    if (json_int64(json_get(&json, json.values, "total"), &total) == 0 &&
+        total > options->offset + data->count)
+        printf("… %lld of %lld; go on with --offset %lld\n", (long long)data->count,
+               (long long)total, (long long)(options->offset + data->count));
     json_free(&json);
     return 0;
 }
@@ -177,8 +197,10 @@ static int unknown_listing(const char *what, struct rota_error *error)
         names[i] = listings[i].what;
     const char *nearest = text_nearest(what, names, LISTING_COUNT);
     if (nearest != NULL)
-        return error_set(error, ERROR_USAGE, "there are no \"%s\": did you mean %s?", what, nearest);
-    return error_set(error, ERROR_USAGE, "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
+        return error_set(error, ERROR_USAGE, "there are no \"%s\": did you mean %s?", what,
+                         nearest);
+    return error_set(error, ERROR_USAGE,
+                     "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
 }
 
 static int check_status(const char *status, struct rota_error *error)
@@ -187,7 +209,8 @@ static int check_status(const char *status, struct rota_error *error)
     for (size_t i = 0; i < 4; i++)
         if (strcmp(status, known[i]) == 0)
             return 0;
-    return error_set(error, ERROR_USAGE, "--status \"%s\" is none of started, success, failed, unknown", status);
+    return error_set(error, ERROR_USAGE,
+                     "--status \"%s\" is none of started, success, failed, unknown", status);
 }
 
 static int take(int argc, char **argv, int *i, void *arg, struct rota_error *error)
@@ -198,9 +221,15 @@ static int take(int argc, char **argv, int *i, void *arg, struct rota_error *err
     if ((taken = cmd_option(argc, argv, i, "--status", &options->status, error)) != 0)
         return taken < 0 || check_status(options->status, error) != 0 ? -1 : 1;
     if ((taken = cmd_option(argc, argv, i, "--limit", &value, error)) != 0)
-        return taken < 0 || client_number("--limit", value, 0, LIMIT_MAX, &options->limit, error) != 0 ? -1 : 1;
+        return taken < 0 ||
+                       client_number("--limit", value, 0, LIMIT_MAX, &options->limit, error) != 0
+                   ? -1
+                   : 1;
     if ((taken = cmd_option(argc, argv, i, "--offset", &value, error)) != 0)
-        return taken < 0 || client_number("--offset", value, 0, INT64_MAX, &options->offset, error) != 0 ? -1 : 1;
+        return taken < 0 ||
+                       client_number("--offset", value, 0, INT64_MAX, &options->offset, error) != 0
+                   ? -1
+                   : 1;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
@@ -232,8 +261,13 @@ static int check(void *arg, struct rota_error *error)
 int cmd_get(int argc, char **argv)
 {
     static const char *const own[] = {"--status", "--limit", "--offset", "--json", NULL};
-    static const struct client_command command = {
-        .name = "get", .help = help_text, .own = own, .take = take, .word = word, .check = check, .run = run};
+    static const struct client_command command = {.name = "get",
+                                                  .help = help_text,
+                                                  .own = own,
+                                                  .take = take,
+                                                  .word = word,
+                                                  .check = check,
+                                                  .run = run};
     struct options options = {.limit = LIMIT_DEFAULT};
     return client_main(&command, &options, argc, argv);
 }

@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help_text[] = "Usage: rota migrate [--check]\n"
-                                "\n"
-                                "Creates or upgrades rota's schema. Safe to run from many machines at once.\n"
-                                "\n"
-                                "  --check  change nothing; exit 1 if there is something to do\n"
-                                "\n";
+static const char help_text[] =
+    "Usage: rota migrate [--check]\n"
+    "\n"
+    "Creates or upgrades rota's schema. Safe to run from many machines at once.\n"
+    "\n"
+    "  --check  change nothing; exit 1 if there is something to do\n"
+    "\n";
 
 static int only_check(struct client *client, struct rota_error *error)
 {
@@ -17,8 +18,10 @@ static int only_check(struct client *client, struct rota_error *error)
     if (store_check_schema(client->store, &version, error) != 0)
         return -1;
     if (version < migration_count)
-        return error_set(error, ERROR_REFUSED, "schema \"%s\" is at version %d, this rota brings version %d; run `rota migrate`",
-                         client->schema, version, migration_count);
+        return error_set(
+            error, ERROR_REFUSED,
+            "schema \"%s\" is at version %d, this rota brings version %d; run `rota migrate`",
+            client->schema, version, migration_count);
     printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, version);
     return 0;
 }
@@ -29,7 +32,8 @@ static int migrate(struct client *client, struct rota_error *error)
     if (store_migrate(client->store, client->schema, NULL, &done, error) != 0)
         return -1;
     if (done.to > done.from)
-        printf("schema \"%s\" migrated from version %d to %d\n", client->schema, done.from, done.to);
+        printf("schema \"%s\" migrated from version %d to %d\n", client->schema, done.from,
+               done.to);
     else
         printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, done.to);
     return 0;
@@ -53,8 +57,12 @@ static int run(struct client *client, void *options, struct rota_error *error)
 int cmd_migrate(int argc, char **argv)
 {
     static const char *const own[] = {"--check", NULL};
-    static const struct client_command command = {
-        .name = "migrate", .help = help_text, .own = own, .any_schema = true, .take = take, .run = run};
+    static const struct client_command command = {.name = "migrate",
+                                                  .help = help_text,
+                                                  .own = own,
+                                                  .any_schema = true,
+                                                  .take = take,
+                                                  .run = run};
     bool check = false;
     return client_main(&command, &check, argc, argv);
 }

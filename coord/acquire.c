@@ -1,7 +1,8 @@
 /*
- * Acquire: claims due triggers and waiting runs, as many as there is room for, one step at a time on
- * the work connection. A claim whose definitions are not known yet loads them first; the triggers it
- * had locked are let go and claimed again. What a trigger's occurrences become is decided in fire.c.
+ * Acquire: claims due triggers and waiting runs, as many as there is room for, one step at a time
+ * on the work connection. A claim whose definitions are not known yet loads them first; the
+ * triggers it had locked are let go and claimed again. What a trigger's occurrences become is
+ * decided in fire.c.
  */
 #include "coord/fire.h"
 #include "coord/node.h"
@@ -15,7 +16,15 @@
 
 #define LOAD_MAX (2 * NODE_CLAIM_MAX)
 
-enum step { STEP_IDLE, STEP_CLAIM, STEP_LOCK, STEP_FIRE, STEP_LOAD_TRIGGERS, STEP_LOAD_JOBS, STEP_ASK };
+enum step {
+    STEP_IDLE,
+    STEP_CLAIM,
+    STEP_LOCK,
+    STEP_FIRE,
+    STEP_LOAD_TRIGGERS,
+    STEP_LOAD_JOBS,
+    STEP_ASK
+};
 
 struct id_list {
     int32_t ids[LOAD_MAX];
@@ -30,7 +39,7 @@ struct acquire {
     size_t route_count;
     int room; /* of all pools together when the step began */
     struct id_list load_triggers, load_jobs;
-    struct fire *fire;             /* decided, waiting for its commit */
+    struct fire *fire;                /* decided, waiting for its commit */
     struct run *held[NODE_CLAIM_MAX]; /* claimed, waiting for definitions */
     size_t held_count;
 };
@@ -162,19 +171,21 @@ static void on_triggers(void *arg, const struct store_answer *answer)
         return;
     }
     struct definitions *definitions = a->node->definitions;
-    definitions_put_triggers(definitions, answer->result, a->load_triggers.ids, a->load_triggers.count,
-                             a->fleet_revision);
+    definitions_put_triggers(definitions, answer->result, a->load_triggers.ids,
+                             a->load_triggers.count, a->fleet_revision);
     for (size_t i = 0; i < a->load_triggers.count; i++) {
-        struct trigger *trigger = definitions_trigger_seen(definitions, a->load_triggers.ids[i], a->fleet_revision);
-        if (!trigger->gone && definitions_job(definitions, trigger->job_id, a->fleet_revision) == NULL)
+        struct trigger *trigger =
+            definitions_trigger_seen(definitions, a->load_triggers.ids[i], a->fleet_revision);
+        if (!trigger->gone &&
+            definitions_job(definitions, trigger->job_id, a->fleet_revision) == NULL)
             want(&a->load_jobs, trigger->job_id);
     }
     a->load_triggers.count = 0;
     go_on(a);
 }
 
-static void load(struct acquire *a, struct id_list *list, enum statement_id statement, enum step step,
-                 store_callback callback)
+static void load(struct acquire *a, struct id_list *list, enum statement_id statement,
+                 enum step step, store_callback callback)
 {
     struct store_params params = {0};
     a->step = step;
@@ -191,9 +202,11 @@ static char *copy(struct slice slice)
 }
 
 /* One row of run_claim.sql. */
-static struct run *take_row(struct acquire *a, const PGresult *result, int row, struct receipt *receipt)
+static struct run *take_row(struct acquire *a, const PGresult *result, int row,
+                            struct receipt *receipt)
 {
-    struct run *run = runs_add(a->node->runs, receipt, (uint32_t)row_int32(result, row, 1), row_int64(result, row, 2));
+    struct run *run = runs_add(a->node->runs, receipt, (uint32_t)row_int32(result, row, 1),
+                               row_int64(result, row, 2));
     run->job_id = row_int32(result, row, 3);
     run->trigger_id = row_null(result, row, 4) ? 0 : row_int32(result, row, 4);
     run->due_us = row_time(result, row, 5);
@@ -226,7 +239,8 @@ static void on_claimed(void *arg, const struct store_answer *answer)
         end_step(a);
         return;
     }
-    struct receipt *receipt = runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
+    struct receipt *receipt =
+        runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
     a->fleet_revision = row_int64(answer->result, 0, 15);
     for (int row = 0; row < count; row++)
         a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
@@ -255,7 +269,8 @@ static bool define_held(struct acquire *a)
         struct run *run = a->held[i];
         run->job = job_ref(definitions_job(definitions, run->job_id, a->fleet_revision));
         if (run->trigger_id != 0)
-            run->trigger = trigger_ref(definitions_trigger_seen(definitions, run->trigger_id, a->fleet_revision));
+            run->trigger = trigger_ref(
+                definitions_trigger_seen(definitions, run->trigger_id, a->fleet_revision));
     }
     return true;
 }
@@ -328,7 +343,8 @@ static int *room_of(struct acquire *a, int32_t route, int *rooms)
     return NULL;
 }
 
-/* Decides about each locked trigger whose definition is known; the others are listed for loading. */
+/* Decides about each locked trigger whose definition is known; the others are listed for loading.
+ */
 static void decide(struct acquire *a, const PGresult *result)
 {
     struct definitions *definitions = a->node->definitions;
@@ -374,7 +390,8 @@ static void on_locked(void *arg, const struct store_answer *answer)
         a->fleet_revision = row_int64(answer->result, 0, 6);
         decide(a, answer->result);
         if (a->load_triggers.count + a->load_jobs.count > 0)
-            wake_next(node, node_database_now(node), STORE_NULL_TIME); /* come back for the others */
+            wake_next(node, node_database_now(node),
+                      STORE_NULL_TIME); /* come back for the others */
         if (a->fire->trigger_count > 0) {
             fire(a);
             return;

@@ -1,7 +1,8 @@
 /*
- * Complete: finished runs are collected while the previous batch is being written, then written by one
- * statement a batch: into the history, or back to pending. What cannot be written now is kept, bounded,
- * until the database is back; writing twice does no harm, as the receipt's bit is the once-only guard.
+ * Complete: finished runs are collected while the previous batch is being written, then written by
+ * one statement a batch: into the history, or back to pending. What cannot be written now is kept,
+ * bounded, until the database is back; writing twice does no harm, as the receipt's bit is the
+ * once-only guard.
  */
 #include "coord/details.h"
 #include "coord/node.h"
@@ -12,10 +13,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define BATCH_MAX NODE_CLAIM_MAX
-#define SAME_WORKER_PAUSE_US (1 * US_PER_SECOND) /* a run whose worker died waits: no hot loop of crashes */
 
 /* A run that is over here. */
 struct finished {
@@ -23,7 +22,7 @@ struct finished {
     struct run *run;
     const char *status; /* constants; NULL: goes back to pending */
     const char *outcome;
-    char *json; /* task_details, or the attempt's entry; NULL: nothing */
+    char *json;          /* task_details, or the attempt's entry; NULL: nothing */
     int64_t duration_us; /* -1: it never ran */
     int64_t delay_us;
     bool more_attempt, more_crash, recovering;
@@ -33,7 +32,8 @@ struct finished {
 struct outlet {
     struct node *node;
     enum statement_id statement;
-    void (*parameters)(struct node *node, struct finished **batch, size_t count, struct store_params *params);
+    void (*parameters)(struct node *node, struct finished **batch, size_t count,
+                       struct store_params *params);
     struct list waiting;
     size_t waiting_count;
     struct finished *batch[BATCH_MAX];
@@ -96,13 +96,16 @@ static void mask_run(struct masks *masks, const struct run *run)
         masks->sizes[at] = run->receipt->size;
         masks->pointers[at] = masks->bits[at];
     }
-    masks->bits[at][run->slot / 8] |= (uint8_t)(0x80 >> (run->slot % 8)); /* bit 0 is leftmost in PostgreSQL */
+    masks->bits[at][run->slot / 8] |=
+        (uint8_t)(0x80 >> (run->slot % 8)); /* bit 0 is leftmost in PostgreSQL */
 }
 
-static void history_parameters(struct node *node, struct finished **batch, size_t n, struct store_params *params)
+static void history_parameters(struct node *node, struct finished **batch, size_t n,
+                               struct store_params *params)
 {
     struct masks *masks = mem_alloc(sizeof *masks);
-    int64_t fences[BATCH_MAX], ids[BATCH_MAX], started[BATCH_MAX], durations[BATCH_MAX], scheduled[BATCH_MAX];
+    int64_t fences[BATCH_MAX], ids[BATCH_MAX], started[BATCH_MAX], durations[BATCH_MAX],
+        scheduled[BATCH_MAX];
     int32_t slots[BATCH_MAX], missed[BATCH_MAX];
     int16_t attempts[BATCH_MAX];
     const char *tasks[BATCH_MAX], *triggers[BATCH_MAX], *statuses[BATCH_MAX], *outcomes[BATCH_MAX];
@@ -144,7 +147,8 @@ static void history_parameters(struct node *node, struct finished **batch, size_
     free(masks);
 }
 
-static void back_parameters(struct node *node, struct finished **batch, size_t n, struct store_params *params)
+static void back_parameters(struct node *node, struct finished **batch, size_t n,
+                            struct store_params *params)
 {
     int64_t fences[BATCH_MAX], delays[BATCH_MAX];
     int32_t slots[BATCH_MAX], attempts[BATCH_MAX], crashes[BATCH_MAX];
@@ -183,11 +187,14 @@ static void log_run(struct node *node, const struct finished *finished)
     if (!node->config->log_runs || run->job == NULL || run->job->gone)
         return;
     char *headline = details_headline(finished->json);
-    log_info(&node->log, finished->status != NULL ? "run finished" : "run put back",
-             LOG_TEXT("job", run->job->name), LOG_TEXT("trigger", run->trigger != NULL ? run->trigger->name : NULL),
-             LOG_TEXT("outcome", finished->outcome),
-             LOG_INT("duration_ms", finished->duration_us >= 0 ? finished->duration_us / US_PER_MS : -1),
-             LOG_INT("run", run->key.id), LOG_INT("attempt", run->attempt), LOG_TEXT("message", headline));
+    log_info(
+        &node->log, finished->status != NULL ? "run finished" : "run put back",
+        LOG_TEXT("job", run->job->name),
+        LOG_TEXT("trigger", run->trigger != NULL ? run->trigger->name : NULL),
+        LOG_TEXT("outcome", finished->outcome),
+        LOG_INT("duration_ms", finished->duration_us >= 0 ? finished->duration_us / US_PER_MS : -1),
+        LOG_INT("run", run->key.id), LOG_INT("attempt", run->attempt),
+        LOG_TEXT("message", headline));
     free(headline);
 }
 
@@ -197,7 +204,8 @@ static void batch_written(struct outlet *outlet, int64_t moved)
     int64_t late = (int64_t)outlet->batch_count - moved;
     if (late > 0 && !outlet->again) {
         node->late_refused += late;
-        log_warn(&node->log, "late completions refused: their runs had been taken over", LOG_INT("count", late));
+        log_warn(&node->log, "late completions refused: their runs had been taken over",
+                 LOG_INT("count", late));
     }
     for (size_t i = 0; i < outlet->batch_count; i++) {
         log_run(node, outlet->batch[i]);
@@ -235,7 +243,8 @@ static void on_ensured(void *arg, const struct store_answer *answer)
 {
     struct node *node = arg;
     if (answer->error != NULL)
-        log_error(&node->log, "cannot make a partition of the history", LOG_TEXT("error", answer->error->message));
+        log_error(&node->log, "cannot make a partition of the history",
+                  LOG_TEXT("error", answer->error->message));
     flush_later(node);
 }
 
@@ -251,7 +260,8 @@ static void on_written(void *arg, const struct store_answer *answer)
         return;
     }
     outlet->again = outlet->again || answer->unknown;
-    if (store_is(answer->error, "23514")) { /* no partition for today: the clock ran ahead of the chores */
+    if (store_is(answer->error,
+                 "23514")) { /* no partition for today: the clock ran ahead of the chores */
         struct store_params params = {0};
         params_int32(&params, 3);
         store_call(node->work, SQL_HISTORY_ENSURE, &params, 0, on_ensured, node);
@@ -266,8 +276,7 @@ static void on_written(void *arg, const struct store_answer *answer)
 /* Drops what was taken from us meanwhile; its row is somebody else's. */
 static void drop_fenced(struct outlet *outlet)
 {
-    LIST_EACH(&outlet->waiting, struct finished, link, finished)
-    {
+    LIST_EACH (&outlet->waiting, struct finished, link, finished) {
         if (!finished->run->fenced)
             continue;
         list_remove(&finished->link);
@@ -336,15 +345,17 @@ static struct finished *finished_new(struct run *run, const char *status, const 
     return finished;
 }
 
-void complete_run(struct node *node, struct run *run, const char *status, const char *outcome, const char *message)
+void complete_over(struct node *node, struct run *run, const char *status, const char *outcome,
+                   char *details, int64_t duration_us)
 {
     struct finished *finished = finished_new(run, status, outcome);
-    finished->json = details_failure(NULL, run, status, NULL, message);
+    finished->json = details;
+    finished->duration_us = duration_us;
     finish(&node->complete->history, finished);
 }
 
-void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt, bool crash,
-                       bool recovering, const char *outcome, const char *message)
+void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,
+                       bool crash, bool recovering, const char *outcome, const char *message)
 {
     struct finished *finished = finished_new(run, NULL, outcome != NULL ? outcome : "put back");
     finished->delay_us = delay_us;
@@ -354,115 +365,6 @@ void complete_put_back(struct node *node, struct run *run, int64_t delay_us, boo
     if (outcome != NULL)
         finished->json = details_entry(run, node->config->node_name, outcome, message);
     finish(&node->complete->back, finished);
-}
-
-/* ---- what a result means ---- */
-
-static int64_t retry_delay(const struct job *job, int attempt)
-{
-    if (job->backoff == BACKOFF_IMMEDIATE)
-        return 0;
-    double delay = (double)job->retry_initial_us;
-    for (int i = 1; i < attempt && job->backoff == BACKOFF_EXPONENTIAL && delay < (double)job->retry_max_us; i++)
-        delay *= 2;
-    if (delay > (double)job->retry_max_us)
-        delay = (double)job->retry_max_us;
-    uint16_t noise = 32768;
-    if (getrandom(&noise, sizeof noise, GRND_NONBLOCK) != sizeof noise)
-        noise = 32768;
-    return (int64_t)(delay * (1 + job->retry_jitter * (noise / 32768.0 - 1)));
-}
-
-static bool asks_for_recovery(const struct run *run)
-{
-    return run->job->requests_recovery >= 0 ? run->job->requests_recovery == 1 : run->trigger_id == 0;
-}
-
-static char *text_of(struct slice slice)
-{
-    return slice.data != NULL ? mem_string_n(slice.data, slice.length) : NULL;
-}
-
-static void over(struct node *node, struct run *run, const struct worker_result *result, const char *status,
-                 const char *outcome, const char *exception, const char *message)
-{
-    struct finished *finished = finished_new(run, status, outcome);
-    finished->duration_us = result->duration_us;
-    finished->json = strcmp(status, "success") == 0 ? details_success(result, run)
-                                                    : details_failure(result, run, status, exception, message);
-    finish(&node->complete->history, finished);
-}
-
-static void failed(struct node *node, struct run *run, const struct worker_result *result, const char *outcome)
-{
-    char *message = text_of(result->message.data != NULL ? result->message : result->reason);
-    bool retry = result->retry || result->outcome == WORKER_TIMEOUT; /* that verdict is ours, not the worker's */
-    if (retry && run->attempt < run->job->max_attempts)
-        complete_put_back(node, run, retry_delay(run->job, run->attempt), true, false, run->recovering, outcome,
-                          message);
-    else
-        over(node, run, result, "failed", outcome, outcome, message);
-    free(message);
-}
-
-static void crashed(struct node *node, struct run *run, const struct worker_result *result)
-{
-    char *reason = text_of(result->reason);
-    bool poison = result->alone && run->crashes + 1 >= run->job->max_crashes;
-    bool recover = asks_for_recovery(run);
-    if (poison)
-        over(node, run, result, "failed", "poison", "worker crashed", reason);
-    else if (recover || run->attempt < run->job->max_attempts)
-        complete_put_back(node, run, SAME_WORKER_PAUSE_US, !recover, result->alone, true, "crashed", reason);
-    else
-        over(node, run, result, "failed", "crashed", "worker crashed", reason);
-    free(reason);
-}
-
-/* Ended by our own drain: what may run again does, elsewhere and at once; nothing is counted. */
-static void handed_over(struct node *node, struct run *run, const struct worker_result *result)
-{
-    if (asks_for_recovery(run) || run->attempt < run->job->max_attempts)
-        complete_put_back(node, run, 0, false, false, true, "handed over", "its node was stopped");
-    else
-        over(node, run, result, "unknown", "interrupted", NULL, "its node was stopped before it had finished");
-}
-
-void complete_result(struct node *node, const struct worker_result *result)
-{
-    struct run *run = runs_find(node->runs, result->id, result->fence);
-    assert(run != NULL && run->place == RUN_AT_WORKER);
-    bool ended_by_us = node->state == NODE_DRAINING && node->hurry;
-    switch (result->outcome) {
-    case WORKER_DONE:
-        over(node, run, result, "success", "success", NULL, NULL);
-        return;
-    case WORKER_FAIL:
-        failed(node, run, result, "failed");
-        return;
-    case WORKER_TIMEOUT:
-        failed(node, run, result, "timeout");
-        return;
-    case WORKER_CANCELLED:
-        if (ended_by_us)
-            handed_over(node, run, result);
-        else
-            over(node, run, result, "failed", "cancelled", NULL, "cancelled");
-        return;
-    case WORKER_SNOOZE:
-        complete_put_back(node, run, result->snooze_us, false, false, run->recovering, "snoozed", NULL);
-        return;
-    case WORKER_REFUSE:
-        complete_put_back(node, run, SAME_WORKER_PAUSE_US, false, false, run->recovering, NULL, NULL);
-        return;
-    case WORKER_CRASHED:
-        if (ended_by_us)
-            handed_over(node, run, result);
-        else
-            crashed(node, run, result);
-        return;
-    }
-    assert(!"unknown outcome");
 }
 
 /* ---- receipts nobody knows ---- */
@@ -476,7 +378,8 @@ static void on_stale(void *arg, const struct store_answer *answer)
 }
 
 /*
- * Only while no claim is out: a fence that is unknown then belongs to a claim whose answer never comes.
+ * Only while no claim is out: a fence that is unknown then belongs to a claim whose answer never
+ * comes.
  */
 void complete_receipts(struct node *node, const int64_t *fences, size_t count)
 {
@@ -494,7 +397,8 @@ void complete_receipts(struct node *node, const int64_t *fences, size_t count)
 size_t complete_unwritten(const struct node *node)
 {
     const struct complete *c = node->complete;
-    return c->history.waiting_count + c->history.batch_count + c->back.waiting_count + c->back.batch_count;
+    return c->history.waiting_count + c->history.batch_count + c->back.waiting_count +
+           c->back.batch_count;
 }
 
 void complete_ready(struct node *node)
@@ -503,9 +407,11 @@ void complete_ready(struct node *node)
 }
 
 static void outlet_init(struct outlet *outlet, struct node *node, enum statement_id statement,
-                        void (*parameters)(struct node *, struct finished **, size_t, struct store_params *))
+                        void (*parameters)(struct node *, struct finished **, size_t,
+                                           struct store_params *))
 {
-    *outlet = (struct outlet){.node = node, .statement = statement, .parameters = parameters, .batch_limit = BATCH_MAX};
+    *outlet = (struct outlet){
+        .node = node, .statement = statement, .parameters = parameters, .batch_limit = BATCH_MAX};
     list_init(&outlet->waiting);
 }
 
@@ -521,8 +427,8 @@ void complete_new(struct node *node)
 
 static void outlet_free(struct outlet *outlet)
 {
-    LIST_EACH(&outlet->waiting, struct finished, link, finished)
-    finished_free(finished);
+    LIST_EACH (&outlet->waiting, struct finished, link, finished)
+        finished_free(finished);
     for (size_t i = 0; i < outlet->batch_count; i++)
         finished_free(outlet->batch[i]);
 }

@@ -1,6 +1,7 @@
 /*
  * What a node is told when it starts: the values of the settings table (cmd/settings.c), parsed and
- * checked, as plain fields. Durations in microseconds. Owned by the caller for the node's whole life.
+ * checked, as plain fields. Durations in microseconds. Owned by the caller for the node's whole
+ * life.
  */
 #ifndef COORD_CONFIG_H
 #define COORD_CONFIG_H
@@ -14,7 +15,7 @@
 struct worker_pool_config;
 
 struct node_config {
-    const char *database_url;         /* libpq connection string or URI; "" takes libpq's defaults */
+    const char *database_url; /* libpq connection string or URI; "" takes libpq's defaults */
     const char *session_database_url; /* NULL: database_url */
     const char *node_name;            /* default: host name; a restarted node keeps its name */
     const char *http_listen;          /* "127.0.0.1:8300", "[::1]:0", "none" */

@@ -76,10 +76,10 @@ void definitions_free(struct definitions *definitions)
         return;
     struct job *job, *next_job;
     struct trigger *trigger, *next_trigger;
-    HASH_ITER(hh, definitions->jobs, job, next_job)
-    drop_job(definitions, job);
-    HASH_ITER(hh, definitions->triggers, trigger, next_trigger)
-    drop_trigger(definitions, trigger);
+    HASH_ITER (hh, definitions->jobs, job, next_job)
+        drop_job(definitions, job);
+    HASH_ITER (hh, definitions->triggers, trigger, next_trigger)
+        drop_trigger(definitions, trigger);
     free(definitions);
 }
 
@@ -97,7 +97,8 @@ struct trigger *definitions_trigger(struct definitions *definitions, int32_t id,
     return trigger != NULL && !trigger->gone && trigger->revision == revision ? trigger : NULL;
 }
 
-struct trigger *definitions_trigger_seen(struct definitions *definitions, int32_t id, int64_t fleet_revision)
+struct trigger *definitions_trigger_seen(struct definitions *definitions, int32_t id,
+                                         int64_t fleet_revision)
 {
     struct trigger *trigger;
     HASH_FIND_INT(definitions->triggers, &id, trigger);
@@ -125,7 +126,8 @@ static void keep_job(struct definitions *definitions, struct job *job, int64_t f
     HASH_ADD_INT(definitions->jobs, id, job);
 }
 
-static void keep_trigger(struct definitions *definitions, struct trigger *trigger, int64_t fleet_revision)
+static void keep_trigger(struct definitions *definitions, struct trigger *trigger,
+                         int64_t fleet_revision)
 {
     struct trigger *old;
     HASH_FIND_INT(definitions->triggers, &trigger->id, old);
@@ -144,7 +146,8 @@ static enum backoff backoff_of(const char *text)
     return strcmp(text, "fixed") == 0 ? BACKOFF_FIXED : BACKOFF_EXPONENTIAL;
 }
 
-/* A duration in milliseconds, cut to what can be reckoned with: rows may have been written by hand. */
+/* A duration in milliseconds, cut to what can be reckoned with: rows may have been written by hand.
+ */
 static int64_t duration_us(const PGresult *result, int row, int column)
 {
     int64_t duration_ms = row_int64(result, row, column);
@@ -201,7 +204,8 @@ static struct schedule *schedule_from_row(const PGresult *result, int row, struc
     return schedule_new(&spec, zones, error);
 }
 
-struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones, int64_t misfire_threshold_us)
+struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones,
+                                 int64_t misfire_threshold_us)
 {
     struct trigger *trigger = mem_alloc(sizeof *trigger);
     struct rota_error error = {0};
@@ -211,7 +215,8 @@ struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_ca
     trigger->name = mem_string(row_text(result, row, 2));
     trigger->data = mem_string(row_text(result, row, 13));
     trigger->job_id = row_int32(result, row, 18);
-    int unknown_policy = misfire_policy_parse(row_text(result, row, 14), &trigger->rule.policy, &error);
+    int unknown_policy =
+        misfire_policy_parse(row_text(result, row, 14), &trigger->rule.policy, &error);
     trigger->rule.tolerance_us = duration_us(result, row, 15);
     trigger->rule.threshold_us =
         row_null(result, row, 16) ? misfire_threshold_us : duration_us(result, row, 16);
@@ -224,13 +229,14 @@ struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_ca
     return trigger;
 }
 
-void definitions_put_triggers(struct definitions *definitions, const PGresult *result, const int32_t *asked,
-                              size_t count, int64_t fleet_revision)
+void definitions_put_triggers(struct definitions *definitions, const PGresult *result,
+                              const int32_t *asked, size_t count, int64_t fleet_revision)
 {
     for (int row = 0; row < PQntuples(result); row++)
-        keep_trigger(definitions,
-                     trigger_from_row(result, row, definitions->zones, definitions->misfire_threshold_us),
-                     fleet_revision);
+        keep_trigger(
+            definitions,
+            trigger_from_row(result, row, definitions->zones, definitions->misfire_threshold_us),
+            fleet_revision);
     for (size_t i = 0; i < count; i++) {
         if (definitions_trigger_seen(definitions, asked[i], fleet_revision) != NULL)
             continue;
@@ -241,8 +247,8 @@ void definitions_put_triggers(struct definitions *definitions, const PGresult *r
     }
 }
 
-void definitions_put_jobs(struct definitions *definitions, const PGresult *result, const int32_t *asked, size_t count,
-                          int64_t fleet_revision)
+void definitions_put_jobs(struct definitions *definitions, const PGresult *result,
+                          const int32_t *asked, size_t count, int64_t fleet_revision)
 {
     for (int row = 0; row < PQntuples(result); row++)
         keep_job(definitions, job_from_row(result, row), fleet_revision);
@@ -258,7 +264,8 @@ void definitions_put_jobs(struct definitions *definitions, const PGresult *resul
 
 static void put_members(struct buffer *out, const struct json *json, const struct json_keys *except)
 {
-    for (const struct json_value *at = json_first(json, json->values); at != NULL; at = json_next(json, at)) {
+    for (const struct json_value *at = json_first(json, json->values); at != NULL;
+         at = json_next(json, at)) {
         if (except != NULL && json_keys_have(except, at))
             continue;
         if (out->data[out->length - 1] != '{')
@@ -275,7 +282,8 @@ void data_merge(struct buffer *out, struct slice base, struct slice over)
     struct json below = {0}, above = {0};
     bool usable = base.data != NULL && json_parse(&below, base.data, base.length, NULL) == 0 &&
                   below.values->type == JSON_OBJECT;
-    bool merged = usable && over.data != NULL && json_parse(&above, over.data, over.length, NULL) == 0 &&
+    bool merged = usable && over.data != NULL &&
+                  json_parse(&above, over.data, over.length, NULL) == 0 &&
                   above.values->type == JSON_OBJECT;
     if (merged && above.values->count > 0 && below.values->count > 0) {
         struct json_keys keys;

@@ -22,7 +22,7 @@ enum backoff { BACKOFF_IMMEDIATE, BACKOFF_FIXED, BACKOFF_EXPONENTIAL };
 struct job {
     int32_t id;
     int refs;
-    bool gone; /* deleted: its runs end as such */
+    bool gone;             /* deleted: its runs end as such */
     int64_t seen_revision; /* the fleet's revision it was read under */
     char *name;
     char *handler;
@@ -46,7 +46,7 @@ struct trigger {
     bool gone;
     int64_t seen_revision;
     char *name;
-    char *data; /* JSON object or NULL */
+    char *data;                /* JSON object or NULL */
     struct schedule *schedule; /* NULL: cannot be evaluated, see error */
     char *error;
     struct misfire_rule rule;
@@ -58,28 +58,32 @@ struct definitions;
 struct definitions *definitions_new(struct zone_cache *zones, int64_t misfire_threshold_us);
 void definitions_free(struct definitions *definitions);
 
-/* NULL: not known (well enough), load it. `revision` is the fleet's for jobs, the row's for triggers. */
+/* NULL: not known (well enough), load it. `revision` is the fleet's for jobs, the row's for
+ * triggers. */
 struct job *definitions_job(struct definitions *definitions, int32_t id, int64_t revision);
 struct trigger *definitions_trigger(struct definitions *definitions, int32_t id, int64_t revision);
 /* Whatever is known of a trigger whose name and data are wanted: as new as the fleet's revision. */
-struct trigger *definitions_trigger_seen(struct definitions *definitions, int32_t id, int64_t fleet_revision);
+struct trigger *definitions_trigger_seen(struct definitions *definitions, int32_t id,
+                                         int64_t fleet_revision);
 
 struct job *job_ref(struct job *job);
 void job_unref(struct job *job); /* NULL is fine */
 struct trigger *trigger_ref(struct trigger *trigger);
 void trigger_unref(struct trigger *trigger);
 
-/* Results of definition_load and job_load go in; ids that were asked for and are absent are gone. */
-void definitions_put_triggers(struct definitions *definitions, const PGresult *result, const int32_t *asked,
-                              size_t count, int64_t fleet_revision);
-void definitions_put_jobs(struct definitions *definitions, const PGresult *result, const int32_t *asked, size_t count,
-                          int64_t fleet_revision);
+/* Results of definition_load and job_load go in; ids that were asked for and are absent are gone.
+ */
+void definitions_put_triggers(struct definitions *definitions, const PGresult *result,
+                              const int32_t *asked, size_t count, int64_t fleet_revision);
+void definitions_put_jobs(struct definitions *definitions, const PGresult *result,
+                          const int32_t *asked, size_t count, int64_t fleet_revision);
 
 /* One row of definition_load as a trigger of its own (one reference, the caller's). */
-struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones, int64_t misfire_threshold_us);
+struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones,
+                                 int64_t misfire_threshold_us);
 
-/* `over` laid over `base`, both JSON objects: its members win, however their keys are spelled; the bytes
- * of keys and values stay as they are. If either is no object, `over` alone. */
+/* `over` laid over `base`, both JSON objects: its members win, however their keys are spelled; the
+ * bytes of keys and values stay as they are. If either is no object, `over` alone. */
 void data_merge(struct buffer *out, struct slice base, struct slice over);
 
 #endif

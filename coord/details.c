@@ -144,7 +144,8 @@ char *details_failure(const struct worker_result *result, const struct run *run,
     return out.data;
 }
 
-char *details_entry(const struct run *run, const char *node, const char *outcome, const char *message)
+char *details_entry(const struct run *run, const char *node, const char *outcome,
+                    const char *message)
 {
     struct buffer out = {0};
     char when[TIME_TEXT_SIZE];

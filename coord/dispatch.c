@@ -1,7 +1,8 @@
 /*
- * Dispatch: claimed runs to workers, in the turn that sees the claim's commit. A run no worker can take
- * goes back whole: it was never started. Runs whose job is gone end here.
+ * Dispatch: claimed runs to workers, in the turn that sees the claim's commit. A run no worker can
+ * take goes back whole: it was never started. Runs whose job is gone end here.
  */
+#include "coord/details.h"
 #include "coord/node.h"
 
 #include "base/clock.h"
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNSERVED_PAUSE_US (1 * US_PER_SECOND) /* its worker has just gone: let the fleet learn of it */
+#define UNSERVED_PAUSE_US                                                                          \
+    (1 * US_PER_SECOND) /* its worker has just gone: let the fleet learn of it */
 
 static bool serves(const struct worker_pool_view *view, const char *handler)
 {
@@ -60,7 +62,8 @@ static bool is_suspect(const struct run *run)
     if (run->earlier == NULL || json_parse(&json, run->earlier, strlen(run->earlier), NULL) != 0)
         return false;
     if (json.values->type == JSON_ARRAY)
-        for (const struct json_value *at = json_first(&json, json.values); at != NULL; at = json_next(&json, at))
+        for (const struct json_value *at = json_first(&json, json.values); at != NULL;
+             at = json_next(&json, at))
             newest = at;
     bool object = newest != NULL && newest->type == JSON_OBJECT;
     const struct json_value *outcome = object ? json_get(&json, newest, "outcome") : NULL;
@@ -106,7 +109,8 @@ static int hand_over(struct node *node, struct run *run, int pool)
 static void dispatch(struct node *node, struct run *run)
 {
     if (run->job->gone) {
-        complete_run(node, run, "failed", "cancelled", "its job was deleted");
+        complete_over(node, run, "failed", "cancelled",
+                      details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1);
         return;
     }
     if (node->state != NODE_RUNNING) {

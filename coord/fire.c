@@ -41,9 +41,10 @@ void fire_free(struct fire *fire)
     free(fire);
 }
 
-/* Made-up runs wait in pending, paced for the whole fleet, so that a long outage does not end in a storm. */
-static void add_run(struct fire *fire, const struct fire_input *input, const struct misfire_run *wanted,
-                    int64_t previous_us, int *room)
+/* Made-up runs wait in pending, paced for the whole fleet, so that a long outage does not end in a
+ * storm. */
+static void add_run(struct fire *fire, const struct fire_input *input,
+                    const struct misfire_run *wanted, int64_t previous_us, int *room)
 {
     struct fire_run run = {.trigger = trigger_ref(input->trigger),
                            .job = job_ref(input->job),
@@ -67,14 +68,16 @@ void fire_decide(struct fire *fire, const struct fire_input *input, int *room)
     if (fire->trigger_count == NODE_CLAIM_MAX || fire->later_count >= FIRE_LATER_MAX)
         return;
     struct fire_advance *advance = &fire->triggers[fire->trigger_count++];
-    *advance = (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
+    *advance =
+        (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
     if (input->trigger->schedule == NULL) {
         advance->next_us = STORE_NULL_TIME;
         advance->error = mem_string(input->trigger->error);
         return;
     }
     struct misfire_decision *decision = &fire->decision;
-    misfire_decide(input->trigger->schedule, &input->trigger->rule, input->next_us, input->now_us, decision);
+    misfire_decide(input->trigger->schedule, &input->trigger->rule, input->next_us, input->now_us,
+                   decision);
     int64_t previous = input->previous_us == STORE_NULL_TIME ? 0 : input->previous_us;
     for (int i = 0; i < decision->run_count; i++) {
         add_run(fire, input, &decision->runs[i], previous, room);
@@ -96,8 +99,8 @@ static void advance_params(const struct fire *fire, struct store_params *params)
 {
     size_t n = fire->trigger_count;
     int32_t ids[NODE_CLAIM_MAX];
-    int64_t next[NODE_CLAIM_MAX], previous[NODE_CLAIM_MAX], fired[NODE_CLAIM_MAX], missed[NODE_CLAIM_MAX],
-        misfired[NODE_CLAIM_MAX];
+    int64_t next[NODE_CLAIM_MAX], previous[NODE_CLAIM_MAX], fired[NODE_CLAIM_MAX],
+        missed[NODE_CLAIM_MAX], misfired[NODE_CLAIM_MAX];
     const char *states[NODE_CLAIM_MAX], *errors[NODE_CLAIM_MAX];
     for (size_t i = 0; i < n; i++) {
         const struct fire_advance *a = &fire->triggers[i];
@@ -120,9 +123,11 @@ static void advance_params(const struct fire *fire, struct store_params *params)
     params_texts(params, errors, n);
 }
 
-static void run_params(const struct fire_run *runs, size_t n, bool later, struct store_params *params)
+static void run_params(const struct fire_run *runs, size_t n, bool later,
+                       struct store_params *params)
 {
-    int32_t *ids = mem_array(4 * n, sizeof *ids), *jobs = ids + n, *routes = jobs + n, *missed = routes + n;
+    int32_t *ids = mem_array(4 * n, sizeof *ids), *jobs = ids + n, *routes = jobs + n,
+            *missed = routes + n;
     int64_t *scheduled = mem_array(n, sizeof *scheduled);
     bool *made_up = mem_array(n, sizeof *made_up);
     for (size_t i = 0; i < n; i++) {

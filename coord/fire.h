@@ -7,7 +7,8 @@
 
 #include "coord/node.h"
 
-#define FIRE_LATER_MAX 4000 /* made-up runs of one transaction; triggers beyond it wait for the next */
+#define FIRE_LATER_MAX                                                                             \
+    4000 /* made-up runs of one transaction; triggers beyond it wait for the next */
 
 /* A run that one of the locked triggers makes. */
 struct fire_run {

@@ -1,10 +1,14 @@
-/* The life of a node. Only running nodes acquire; every other state keeps what it has or lets it end. */
+/* The life of a node. Only running nodes acquire; every other state keeps what it has or lets it
+ * end. */
 #include "coord/lifecycle.h"
 
-static const char *const states[] = {"uninitialised", "standby", "running", "disabled", "draining", "stopped"};
-static const char *const events[] = {"initialised", "start", "disable", "stand by", "stop", "drained"};
+static const char *const states[] = {"uninitialised", "standby",  "running",
+                                     "disabled",      "draining", "stopped"};
+static const char *const events[] = {"initialised", "start", "disable",
+                                     "stand by",    "stop",  "drained"};
 static const struct machine_row rows[] = {
-    {NODE_UNINITIALISED, NODE_INITIALISED, NODE_STANDBY, "schema, registration and manifests are in place"},
+    {NODE_UNINITIALISED, NODE_INITIALISED, NODE_STANDBY,
+     "schema, registration and manifests are in place"},
     {NODE_UNINITIALISED, NODE_STOP, NODE_STOPPED, "stopped before it was initialised"},
     {NODE_STANDBY, NODE_START, NODE_RUNNING, "it may acquire and fire"},
     {NODE_STANDBY, NODE_DISABLE, NODE_DISABLED, "the scheduler is disabled by a setting"},

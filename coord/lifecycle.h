@@ -1,10 +1,18 @@
-/* The life of a node as a table: see lifecycle.c, and the diagram in CONTRIBUTING.md made from it. */
+/* The life of a node as a table: see lifecycle.c, and the diagram in CONTRIBUTING.md made from it.
+ */
 #ifndef COORD_LIFECYCLE_H
 #define COORD_LIFECYCLE_H
 
 #include "base/machine.h"
 
-enum node_state { NODE_UNINITIALISED, NODE_STANDBY, NODE_RUNNING, NODE_DISABLED, NODE_DRAINING, NODE_STOPPED };
+enum node_state {
+    NODE_UNINITIALISED,
+    NODE_STANDBY,
+    NODE_RUNNING,
+    NODE_DISABLED,
+    NODE_DRAINING,
+    NODE_STOPPED
+};
 
 enum node_event {
     NODE_INITIALISED, /* connected, migrated, registered, manifests applied */

@@ -1,7 +1,7 @@
 /*
- * Membership: a node's incarnation, its advisory lock, and the heartbeat that renews the lease and brings
- * back everything else a node must know. The lease counts from when its renewal was sent, on the clock
- * that does not stop while the machine sleeps.
+ * Membership: a node's incarnation, its advisory lock, and the heartbeat that renews the lease and
+ * brings back everything else a node must know. The lease counts from when its renewal was sent, on
+ * the clock that does not stop while the machine sleeps.
  */
 #include "coord/node.h"
 
@@ -13,6 +13,9 @@
 #include <unistd.h>
 
 #define PROBE_US (700 * US_PER_MS)
+#define RELOCK_US                                                                                  \
+    (50 * US_PER_MS) /* our old session is ended, not gone: free for 700 ms, the lock would be our \
+                        death */
 
 static void on_probe(evutil_socket_t fd, short what, void *arg);
 
@@ -113,11 +116,11 @@ static void declared_dead(struct node *node)
 {
     struct run *run, *next;
     log_error(&node->log, "declared dead by another node: ending all runs, registering anew",
-              LOG_INT("incarnation", node->member.incarnation), LOG_INT("runs", runs_count(node->runs)));
+              LOG_INT("incarnation", node->member.incarnation),
+              LOG_INT("runs", runs_count(node->runs)));
     node->member.incarnation = 0;
     node->member.leader = false;
-    HASH_ITER(hh, node->runs->by_key, run, next)
-    {
+    HASH_ITER (hh, node->runs->by_key, run, next) {
         run->fenced = true;
         if (run->place == RUN_AT_WORKER)
             workers_cancel(node->workers, run->key.id, run->key.fence, "fenced");
@@ -232,8 +235,12 @@ static void on_relocked(void *arg, const struct store_answer *answer)
         return;
     }
     node->member.locked = row_bool(answer->result, 0, 2);
-    if (node->member.locked && !node->member.beating)
+    if (!node->member.locked && node->member.heartbeat != NULL) {
+        struct timeval soon = clock_timeval(RELOCK_US);
+        evtimer_add(node->member.heartbeat, &soon);
+    } else if (node->member.locked && !node->member.beating) {
         beat(node);
+    }
 }
 
 static void relock(struct node *node)

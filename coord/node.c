@@ -1,6 +1,6 @@
 /*
- * A node's main loop: its connections, its state, its end. What happens in the loop is the business of
- * the other files; this one wires them together and lets the node drain.
+ * A node's main loop: its connections, its state, its end. What happens in the loop is the business
+ * of the other files; this one wires them together and lets the node drain.
  */
 #include "coord/node.h"
 
@@ -18,8 +18,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CHORES_US    (3600 * US_PER_SECOND)
-#define HISTORY_DAYS 3 /* partitions made ahead: three days without a leader lose nothing */
+#define CHORES_US         (3600 * US_PER_SECOND)
+#define HISTORY_DAYS      3 /* partitions made ahead: three days without a leader lose nothing */
 #define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
 #define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
 
@@ -42,8 +42,9 @@ int64_t node_database_now(const struct node *node)
 
 bool node_may_claim(const struct node *node)
 {
-    return node->state == NODE_RUNNING && node->member.incarnation != 0 && store_ready(node->work) &&
-           clock_boot_us() < node->member.lease_until_boot_us && complete_unwritten(node) < NODE_RESULTS_MAX;
+    return node->state == NODE_RUNNING && node->member.incarnation != 0 &&
+           store_ready(node->work) && clock_boot_us() < node->member.lease_until_boot_us &&
+           complete_unwritten(node) < NODE_RESULTS_MAX;
 }
 
 static const char *why_not_ready(const struct node *node)
@@ -51,7 +52,9 @@ static const char *why_not_ready(const struct node *node)
     if (node->state == NODE_DRAINING || node->state == NODE_STOPPED)
         return "draining";
     if (node->state == NODE_UNINITIALISED)
-        return node->session != NULL && store_ready(node->session) ? "initialising" : "the database cannot be reached";
+        return node->session != NULL && store_ready(node->session)
+                   ? "initialising"
+                   : "the database cannot be reached";
     if (!store_ready(node->session) || !store_ready(node->work))
         return "the database cannot be reached";
     if (node->state == NODE_STANDBY)
@@ -85,7 +88,8 @@ static void on_session_ready(void *arg)
 static void on_session_lost(void *arg, const struct rota_error *error)
 {
     struct node *node = arg;
-    log_warn(&node->log, "database connection lost", LOG_TEXT("connection", "session"), LOG_TEXT("error", error->message));
+    log_warn(&node->log, "database connection lost", LOG_TEXT("connection", "session"),
+             LOG_TEXT("error", error->message));
     member_session_lost(node);
     node_status(node);
 }
@@ -103,7 +107,8 @@ static void on_work_ready(void *arg)
 static void on_work_lost(void *arg, const struct rota_error *error)
 {
     struct node *node = arg;
-    log_warn(&node->log, "database connection lost", LOG_TEXT("connection", "work"), LOG_TEXT("error", error->message));
+    log_warn(&node->log, "database connection lost", LOG_TEXT("connection", "work"),
+             LOG_TEXT("error", error->message));
     if (node->acquire != NULL)
         acquire_lost(node);
     node_status(node);
@@ -130,8 +135,8 @@ static void name_connections(struct node *node)
         token = (uint32_t)clock_boot_us();
     snprintf(node->member.session_name, sizeof node->member.session_name, "rota session %.36s %08x",
              node->config->node_name, token);
-    snprintf(node->member.work_name, sizeof node->member.work_name, "rota work %.36s %08x", node->config->node_name,
-             token);
+    snprintf(node->member.work_name, sizeof node->member.work_name, "rota work %.36s %08x",
+             node->config->node_name, token);
 }
 
 /* The server ends a session that has stopped renewing, whatever the network says. */
@@ -170,10 +175,11 @@ static struct store *open_work(struct node *node)
         .schema = node->config->schema,
         .role_name = "work",
         .application_name = node->member.work_name,
-        .options = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=1s "
-                   "-c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan "
-                   "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
-                   "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
+        .options =
+            "-c statement_timeout=30s -c idle_in_transaction_session_timeout=1s "
+            "-c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan "
+            "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
+            "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,
         .arg = node,
         .ready = on_work_ready,
@@ -192,7 +198,7 @@ void node_connect(struct node *node)
 
 static void on_result(void *arg, const struct worker_result *result)
 {
-    complete_result(arg, result);
+    result_take(arg, result);
 }
 
 static void on_changed(void *arg)
@@ -255,9 +261,9 @@ static void end_runs(struct node *node)
 {
     struct run *run, *next;
     node->hurry = true;
-    HASH_ITER(hh, node->runs->by_key, run, next)
-    if (run->place == RUN_AT_WORKER)
-        workers_cancel(node->workers, run->key.id, run->key.fence, "the node stops");
+    HASH_ITER (hh, node->runs->by_key, run, next)
+        if (run->place == RUN_AT_WORKER)
+            workers_cancel(node->workers, run->key.id, run->key.fence, "the node stops");
 }
 
 static void on_grace(evutil_socket_t fd, short what, void *arg)
@@ -266,14 +272,16 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (!node->hurry && runs_count(node->runs) > 0) {
-        log_warn(&node->log, "the grace is over: ending what still runs", LOG_INT("runs", runs_count(node->runs)));
+        log_warn(&node->log, "the grace is over: ending what still runs",
+                 LOG_INT("runs", runs_count(node->runs)));
         end_runs(node);
         struct timeval margin = clock_timeval(kill_margin(node));
         evtimer_add(node->grace, &margin);
         return;
     }
     log_warn(&node->log, "stopping with unfinished business: the other nodes recover it",
-             LOG_INT("runs", runs_count(node->runs)), LOG_INT("unwritten", complete_unwritten(node)));
+             LOG_INT("runs", runs_count(node->runs)),
+             LOG_INT("unwritten", complete_unwritten(node)));
     node->exit_code = ERROR_REFUSED;
     node_move(node, NODE_DRAINED);
     event_base_loopbreak(node->base);

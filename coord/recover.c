@@ -1,8 +1,8 @@
 /*
- * Recovery, as seen from a survivor: an incarnation is dead when its lock was free at two looks at least
- * 700 ms apart and its lease was not renewed between them. Then what is left of its connections is
- * ended and its runs are taken, by rota.recover() in one transaction. Any node may do it: whoever is
- * second finds nothing.
+ * Recovery, as seen from a survivor: an incarnation is dead when its lock was free at two looks at
+ * least 700 ms apart and its lease was not renewed between them. Then what is left of its
+ * connections is ended and its runs are taken, by rota.recover() in one transaction. Any node may
+ * do it: whoever is second finds nothing.
  */
 #include "coord/node.h"
 
@@ -49,7 +49,8 @@ static void on_recovered(void *arg, const struct store_answer *answer)
                  LOG_TEXT("error", answer->error->message));
     } else if (PQntuples(answer->result) > 0) {
         log_warn(&node->log, "recovered a dead node", LOG_TEXT("dead_node", taking->name),
-                 LOG_INT("incarnation", taking->id), LOG_INT("put_back", row_int64(answer->result, 0, 0)),
+                 LOG_INT("incarnation", taking->id),
+                 LOG_INT("put_back", row_int64(answer->result, 0, 0)),
                  LOG_INT("unknown", row_int64(answer->result, 0, 1)));
         wake_look(node);
     }
@@ -61,8 +62,8 @@ static void on_terminated(void *arg, const struct store_answer *answer)
     struct taking *taking = arg;
     struct node *node = taking->node;
     if (answer->error != NULL) {
-        log_warn(&node->log, "cannot end a dead node's connections", LOG_TEXT("dead_node", taking->name),
-                 LOG_TEXT("error", answer->error->message));
+        log_warn(&node->log, "cannot end a dead node's connections",
+                 LOG_TEXT("dead_node", taking->name), LOG_TEXT("error", answer->error->message));
         taking_free(taking);
         return;
     }
@@ -90,7 +91,8 @@ static void suspect_free(struct node *node, struct suspect *suspect)
     free(suspect);
 }
 
-static void look_at(struct node *node, int32_t id, int64_t renewed_us, const char *name, int64_t now)
+static void look_at(struct node *node, int32_t id, int64_t renewed_us, const char *name,
+                    int64_t now)
 {
     struct suspect *suspect;
     HASH_FIND_INT(node->member.suspects, &id, suspect);
@@ -103,7 +105,8 @@ static void look_at(struct node *node, int32_t id, int64_t renewed_us, const cha
         HASH_ADD_INT(node->member.suspects, id, suspect);
     }
     suspect->seen = true;
-    if (suspect->renewed_us != renewed_us) { /* it lives: only its connection was gone for a moment */
+    if (suspect->renewed_us !=
+        renewed_us) { /* it lives: only its connection was gone for a moment */
         suspect->renewed_us = renewed_us;
         suspect->first_boot_us = now;
     }
@@ -112,22 +115,23 @@ static void look_at(struct node *node, int32_t id, int64_t renewed_us, const cha
         take(node, suspect);
 }
 
-void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed, const char *const *names, size_t count)
+void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
+                  const char *const *names, size_t count)
 {
     struct suspect *suspect, *next;
     int64_t now = clock_boot_us();
-    HASH_ITER(hh, node->member.suspects, suspect, next)
-    suspect->seen = false;
+    HASH_ITER (hh, node->member.suspects, suspect, next)
+        suspect->seen = false;
     for (size_t i = 0; i < count; i++)
         look_at(node, (int32_t)ids[i], renewed[i], names[i], now);
-    HASH_ITER(hh, node->member.suspects, suspect, next)
-    if (!suspect->seen)
-        suspect_free(node, suspect);
+    HASH_ITER (hh, node->member.suspects, suspect, next)
+        if (!suspect->seen)
+            suspect_free(node, suspect);
 }
 
 void recover_free(struct node *node)
 {
     struct suspect *suspect, *next;
-    HASH_ITER(hh, node->member.suspects, suspect, next)
-    suspect_free(node, suspect);
+    HASH_ITER (hh, node->member.suspects, suspect, next)
+        suspect_free(node, suspect);
 }

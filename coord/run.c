@@ -75,7 +75,7 @@ void runs_free(struct runs *runs)
     if (runs == NULL)
         return;
     struct run *run, *next;
-    HASH_ITER(hh, runs->by_key, run, next)
-    runs_remove(runs, run);
+    HASH_ITER (hh, runs->by_key, run, next)
+        runs_remove(runs, run);
     free(runs);
 }

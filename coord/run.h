@@ -1,6 +1,6 @@
 /*
- * Runs in flight on this node: claimed, under a fence, not yet written as finished. Each is one bit of
- * one receipt; the receipt is freed with its last run.
+ * Runs in flight on this node: claimed, under a fence, not yet written as finished. Each is one bit
+ * of one receipt; the receipt is freed with its last run.
  */
 #ifndef COORD_RUN_H
 #define COORD_RUN_H
@@ -34,7 +34,7 @@ struct run {
     struct job *job;
     struct trigger *trigger; /* NULL: enqueued, or its trigger is gone */
     int32_t job_id;
-    int32_t trigger_id;      /* 0: enqueued */
+    int32_t trigger_id; /* 0: enqueued */
     int64_t due_us;
     int64_t scheduled_us;
     int64_t previous_us; /* the trigger's previous occurrence, 0: none */

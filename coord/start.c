@@ -1,6 +1,7 @@
 /*
- * A node's start, straight-line: HTTP, guard and workers (before the first connection), connect, migrate,
- * register, reset triggers in error, apply manifests, start. A database that is down is waited for.
+ * A node's start, straight-line: HTTP, guard and workers (before the first connection), connect,
+ * migrate, register, reset triggers in error, apply manifests, start. A database that is down is
+ * waited for.
  */
 #include "coord/apply.h"
 #include "coord/http/server.h"
@@ -12,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HELLO_WAIT_US (2 * US_PER_SECOND) /* for workers to say what they serve, before errors are reset */
+#define HELLO_WAIT_US                                                                              \
+    (2 * US_PER_SECOND) /* for workers to say what they serve, before errors are reset */
 
 static int start_http(struct node *node, struct rota_error *error)
 {
@@ -29,7 +31,8 @@ static int start_http(struct node *node, struct rota_error *error)
 static void on_failed(void *arg, const struct rota_error *error)
 {
     struct node *node = arg;
-    log_warn(&node->log, "cannot connect to the database, trying again", LOG_TEXT("error", error->message));
+    log_warn(&node->log, "cannot connect to the database, trying again",
+             LOG_TEXT("error", error->message));
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -59,7 +62,8 @@ static int migrate(struct node *node, struct rota_error *error)
         failed = store_wait_ready(store, &node->stop, error);
         if (failed == 0)
             failed = store_migrate(store, node->config->schema, &node->stop, &done, error);
-    } while (failed != 0 && !node->stop && store_fault(error) == FAULT_RETRY && error->sqlstate[0] != '\0');
+    } while (failed != 0 && !node->stop && store_fault(error) == FAULT_RETRY &&
+             error->sqlstate[0] != '\0');
     store_free(store);
     if (failed == 0 && done.to > done.from)
         log_info(&node->log, "schema migrated", LOG_INT("from", done.from), LOG_INT("to", done.to));
@@ -84,7 +88,8 @@ static void pause_for(struct node *node, int64_t duration_us, bool (*enough)(str
     event_free(timer);
 }
 
-/* A live process under our name is most often our predecessor, whose session is about to be ended. */
+/* A live process under our name is most often our predecessor, whose session is about to be ended.
+ */
 static int wait_for_name(struct node *node, struct rota_error *error)
 {
     int64_t limit = clock_boot_us() + node->config->lease_us + 2 * US_PER_SECOND;
@@ -99,11 +104,14 @@ static int wait_for_name(struct node *node, struct rota_error *error)
             return -1;
         bool taken = PQntuples(result) > 0;
         if (taken && clock_boot_us() >= limit)
-            error_set(error, ERROR_REFUSED, "a live node is already called \"%s\" (process %d on %s): give this one another name with --name",
+            error_set(error, ERROR_REFUSED,
+                      "a live node is already called \"%s\" (process %d on %s): give this one "
+                      "another name with --name",
                       node->config->node_name, row_int32(result, 0, 1), row_text(result, 0, 0));
         else if (taken && !said)
             log_warn(&node->log, "a live node has this name: waiting for it to go",
-                     LOG_TEXT("host", row_text(result, 0, 0)), LOG_INT("pid", row_int32(result, 0, 1)));
+                     LOG_TEXT("host", row_text(result, 0, 0)),
+                     LOG_INT("pid", row_int32(result, 0, 1)));
         PQclear(result);
         if (!taken)
             return 0;
@@ -135,7 +143,8 @@ struct reset {
 static void evaluate(struct node *node, const PGresult *result, struct reset *reset)
 {
     for (int row = 0; row < PQntuples(result); row++) {
-        struct trigger *trigger = trigger_from_row(result, row, node->zones, node->config->misfire_threshold_us);
+        struct trigger *trigger =
+            trigger_from_row(result, row, node->zones, node->config->misfire_threshold_us);
         if (trigger->schedule != NULL) {
             int64_t next = schedule_next(trigger->schedule, node_database_now(node));
             reset->ids[reset->count] = trigger->id;
@@ -213,7 +222,8 @@ static int apply(struct node *node, struct rota_error *error)
         log_error(&node->log, "manifest refused", LOG_TEXT("problem", set->problems.lines[i]));
     if (failed == 0)
         log_info(&node->log, "manifests applied", LOG_INT("changes", diff.count),
-                 LOG_INT("jobs_unchanged", diff.jobs_unchanged), LOG_INT("triggers_unchanged", diff.triggers_unchanged));
+                 LOG_INT("jobs_unchanged", diff.jobs_unchanged),
+                 LOG_INT("triggers_unchanged", diff.triggers_unchanged));
     apply_diff_free(&diff);
     manifest_set_free(set);
     return failed;
@@ -225,7 +235,8 @@ static int initialise(struct node *node, struct rota_error *error)
     if (store_wait_ready(node->session, &node->stop, error) != 0 ||
         store_wait_ready(node->work, &node->stop, error) != 0)
         return -1;
-    if (node->member.incarnation == 0 && (wait_for_name(node, error) != 0 || member_register(node, error) != 0))
+    if (node->member.incarnation == 0 &&
+        (wait_for_name(node, error) != 0 || member_register(node, error) != 0))
         return -1;
     pause_for(node, HELLO_WAIT_US, has_handlers);
     wake_handlers_changed(node);
@@ -250,7 +261,8 @@ static void begin(struct node *node)
 {
     node_move(node, NODE_INITIALISED);
     if (node->config->disabled) {
-        log_warn(&node->log, "Task scheduler disabled: this node is registered but fires nothing (MB_DISABLE_SCHEDULER)");
+        log_warn(&node->log, "Task scheduler disabled: this node is registered but fires nothing "
+                             "(MB_DISABLE_SCHEDULER)");
         node_move(node, NODE_DISABLE);
     } else if (!node->config->standby) {
         node_move(node, NODE_START);

@@ -1,7 +1,7 @@
 /*
- * Wake: when to look for work, and for which routes. Sleeps until the next due time it was told, and is
- * woken by a notification, by a slot that becomes free while something waits, by a heartbeat that saw
- * something due. An idle node asks nothing.
+ * Wake: when to look for work, and for which routes. Sleeps until the next due time it was told,
+ * and is woken by a notification, by a slot that becomes free while something waits, by a heartbeat
+ * that saw something due. An idle node asks nothing.
  */
 #include "coord/node.h"
 
@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_DEAF_US (500 * US_PER_MS) /* without notifications somebody must look */
-#define DAY_US       (86400 * US_PER_SECOND)
-#define FAILED_PAUSE_US (250 * US_PER_MS)
-#define MISSED_PAUSE_US (1 * US_PER_MS) /* doubled for each time in a row */
+#define POLL_DEAF_US     (500 * US_PER_MS) /* without notifications somebody must look */
+#define DAY_US           (86400 * US_PER_SECOND)
+#define FAILED_PAUSE_US  (250 * US_PER_MS)
+#define MISSED_PAUSE_US  (1 * US_PER_MS) /* doubled for each time in a row */
 #define MISSED_SHIFT_MAX 7
 
 struct known_route {
@@ -33,15 +33,15 @@ struct wake {
     int32_t newest_route; /* in the database, as far as we heard */
     int32_t loaded_route; /* when `known` was read */
     bool loading;
-    bool stale; /* what is known was not read for our handlers */
+    bool stale;      /* what is known was not read for our handlers */
     char **handlers; /* of all live workers, each once */
     size_t handler_count;
     struct route routes[NODE_ROUTES_MAX]; /* with room, as of the last look */
     size_t route_count;
-    bool starved;        /* some route had no room at the last look: a free slot is news */
-    bool ask;            /* the next due times are not known */
-    bool polling;        /* the timer is there to look, not for something due */
-    int64_t trigger_us;  /* next due times; STORE_NULL_TIME: none known */
+    bool starved;       /* some route had no room at the last look: a free slot is news */
+    bool ask;           /* the next due times are not known */
+    bool polling;       /* the timer is there to look, not for something due */
+    int64_t trigger_us; /* next due times; STORE_NULL_TIME: none known */
     int64_t pending_us;
     int64_t pause_until_us; /* monotonic: after a failure or a miss */
     int misses;             /* claims in a row that found nothing though something was due */
@@ -76,7 +76,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 static int64_t longest_sleep(const struct wake *w)
 {
     const struct node_config *config = w->node->config;
-    int64_t poll = !config->notify && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
+    int64_t poll =
+        !config->notify && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
     return poll < config->heartbeat_us ? poll : INT64_MAX;
 }
 
@@ -218,13 +219,15 @@ size_t wake_handlers(struct node *node, const char *const **ret_handlers)
     return node->wake->handler_count;
 }
 
-/* The pool that takes a handler's next run: the one with the most free slots. -1: nobody serves it. */
+/* The pool that takes a handler's next run: the one with the most free slots. -1: nobody serves it.
+ */
 static int pool_for(const struct worker_pool_view *views, size_t count, const char *handler)
 {
     int best = -1;
     for (size_t i = 0; i < count && i < NODE_POOLS_MAX; i++)
         for (const char *const *at = views[i].handlers; *at != NULL; at++)
-            if (strcmp(*at, handler) == 0 && (best < 0 || views[i].free_slots > views[best].free_slots))
+            if (strcmp(*at, handler) == 0 &&
+                (best < 0 || views[i].free_slots > views[best].free_slots))
                 best = (int)i;
     return best;
 }
@@ -244,7 +247,8 @@ static void look_at_rooms(struct wake *w)
     for (size_t i = 0; i < w->known_count && w->route_count < NODE_ROUTES_MAX; i++) {
         int pool = pool_for(views, pools, w->known[i].handler);
         if (pool >= 0 && rooms[pool] > 0)
-            w->routes[w->route_count++] = (struct route){w->known[i].id, w->known[i].priority, pool, rooms[pool]};
+            w->routes[w->route_count++] =
+                (struct route){w->known[i].id, w->known[i].priority, pool, rooms[pool]};
         else
             w->starved = true;
     }
@@ -277,7 +281,8 @@ static void sleep_until(struct wake *w, int64_t now_us)
         evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
         return;
     }
-    struct timeval delay = clock_timeval(pause + 200); /* the database is asked not before it agrees */
+    struct timeval delay =
+        clock_timeval(pause + 200); /* the database is asked not before it agrees */
     evtimer_add(w->timer, &delay);
 }
 
@@ -338,7 +343,8 @@ void wake_notified(struct node *node, const char *payload)
 {
     struct wake *w = node->wake;
     if (*payload == '\0') {
-        earlier(&w->pending_us, node_database_now(node)); /* most likely due now: claim without asking */
+        earlier(&w->pending_us,
+                node_database_now(node)); /* most likely due now: claim without asking */
         decide_soon(w);
         return;
     }
@@ -359,8 +365,9 @@ void wake_pending_unknown(struct node *node)
 }
 
 /*
- * What is due and cannot be had is locked by somebody else, most likely for a moment; if he is stopped
- * in the middle, until the server ends his transaction. Asking again at once would only burn the CPU.
+ * What is due and cannot be had is locked by somebody else, most likely for a moment; if he is
+ * stopped in the middle, until the server ends his transaction. Asking again at once would only
+ * burn the CPU.
  */
 void wake_claimed(struct node *node, int count)
 {

@@ -1,7 +1,7 @@
 /*
- * The texts of sql/, embedded at build. Every statement is one file in sql/query/ that can be pasted
- * into psql; the word `rota` stands for the schema and is replaced when a connection prepares the
- * statement (schema names are plain identifiers, so the replacement needs no quoting).
+ * The texts of sql/, embedded at build. Every statement is one file in sql/query/ that can be
+ * pasted into psql; the word `rota` stands for the schema and is replaced when a connection
+ * prepares the statement (schema names are plain identifiers, so the replacement needs no quoting).
  */
 #ifndef SQL_SQL_H
 #define SQL_SQL_H

@@ -12,8 +12,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const char *const state_names[] = {"down", "resolving", "connecting", "preparing", "ready", "back-off"};
-static const char *const event_names[] = {"open", "resolved", "connected", "prepared", "lost", "again"};
+static const char *const state_names[] = {"down",      "resolving", "connecting",
+                                          "preparing", "ready",     "back-off"};
+static const char *const event_names[] = {"open",     "resolved", "connected",
+                                          "prepared", "lost",     "again"};
 static const struct machine_row rows[] = {
     {STORE_DOWN, STORE_OPEN, STORE_RESOLVING, "a connection is wanted"},
     {STORE_RESOLVING, STORE_RESOLVED, STORE_CONNECTING, "every host has an address"},
@@ -25,12 +27,15 @@ static const struct machine_row rows[] = {
     {STORE_READY, STORE_LOST, STORE_BACKOFF, "the connection broke or did not answer"},
     {STORE_BACKOFF, STORE_AGAIN, STORE_RESOLVING, "the back-off is over"},
 };
-const struct machine store_machine = {"connection", state_names, event_names, rows, sizeof rows / sizeof *rows};
+const struct machine store_machine = {"connection", state_names, event_names, rows,
+                                      sizeof rows / sizeof *rows};
 
 #define BACKOFF_FIRST_US (100 * US_PER_MS)
-#define BACKOFF_LAST_US  (1 * US_PER_SECOND) /* a database that is back is used within about a second */
+#define BACKOFF_LAST_US                                                                            \
+    (1 * US_PER_SECOND) /* a database that is back is used within about a second */
 #define CONNECT_TIMEOUT_US (5 * US_PER_SECOND)
-#define ANSWER_TIMEOUT_US  (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
+#define ANSWER_TIMEOUT_US                                                                          \
+    (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
 
 static void on_socket(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
@@ -74,7 +79,8 @@ static void watch(struct store *store, short what)
         event_get_events(store->socket_event) == (what | EV_PERSIST))
         return;
     forget_socket(store);
-    store->socket_event = event_new(store->config.base, fd, (short)(what | EV_PERSIST), on_socket, store);
+    store->socket_event =
+        event_new(store->config.base, fd, (short)(what | EV_PERSIST), on_socket, store);
     event_add(store->socket_event, NULL);
 }
 
@@ -128,8 +134,8 @@ void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, c
     copy_line(line, sizeof line, text != NULL ? text : "");
     copy_line(more, sizeof more, detail != NULL ? detail : "");
     bool here = state != NULL && strncmp(state, "57P", 3) != 0 && strncmp(state, "08", 2) != 0;
-    error_set(error, here ? ERROR_REFUSED : ERROR_DATABASE, "%s%s%s%s%s%s", what, *line ? ": " : "", line,
-              *more ? " (" : "", more, *more ? ")" : "");
+    error_set(error, here ? ERROR_REFUSED : ERROR_DATABASE, "%s%s%s%s%s%s", what, *line ? ": " : "",
+              line, *more ? " (" : "", more, *more ? ")" : "");
     memcpy(error->sqlstate, state != NULL ? state : "08006", 5);
     error->sqlstate[5] = '\0';
 }
@@ -139,8 +145,8 @@ static void on_notice(void *arg, const char *message)
     struct store *store = arg;
     char line[900];
     copy_line(line, sizeof line, message);
-    log_debug(store->config.log, "notice from the database", LOG_TEXT("connection", store->config.role_name),
-              LOG_TEXT("notice", line));
+    log_debug(store->config.log, "notice from the database",
+              LOG_TEXT("connection", store->config.role_name), LOG_TEXT("notice", line));
 }
 
 static void start_resolving(struct store *store)
@@ -152,7 +158,8 @@ static void start_connecting(struct store *store)
 {
     move(store, STORE_RESOLVED);
     store->pg = hosts_connect(store->hosts);
-    int64_t limit = store->config.connect_timeout_us > 0 ? store->config.connect_timeout_us : CONNECT_TIMEOUT_US;
+    int64_t limit = store->config.connect_timeout_us > 0 ? store->config.connect_timeout_us
+                                                         : CONNECT_TIMEOUT_US;
     arm(store, limit);
     if (store->pg == NULL || PQstatus(store->pg) == CONNECTION_BAD) {
         store_broken(store, "cannot connect");
@@ -302,7 +309,8 @@ void store_deadline(struct store *store)
         return;
     }
     const struct call *oldest = LIST_ITEM(store->sent.next, struct call, link);
-    int64_t limit = store->config.answer_timeout_us > 0 ? store->config.answer_timeout_us : ANSWER_TIMEOUT_US;
+    int64_t limit =
+        store->config.answer_timeout_us > 0 ? store->config.answer_timeout_us : ANSWER_TIMEOUT_US;
     arm(store, oldest->sent_us + limit - clock_monotonic_us());
 }
 
@@ -334,7 +342,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 const char *store_text(struct store *store, enum statement_id statement)
 {
     if (store->texts[statement] == NULL)
-        store->texts[statement] = store_with_schema(statements[statement].text, store->config.schema);
+        store->texts[statement] =
+            store_with_schema(statements[statement].text, store->config.schema);
     return store->texts[statement];
 }
 

@@ -11,7 +11,14 @@
 
 #include <event2/event.h>
 
-enum store_state { STORE_DOWN, STORE_RESOLVING, STORE_CONNECTING, STORE_PREPARING, STORE_READY, STORE_BACKOFF };
+enum store_state {
+    STORE_DOWN,
+    STORE_RESOLVING,
+    STORE_CONNECTING,
+    STORE_PREPARING,
+    STORE_READY,
+    STORE_BACKOFF
+};
 enum store_event {
     STORE_OPEN,     /* asked to connect */
     STORE_RESOLVED, /* all host names have addresses */
@@ -62,29 +69,31 @@ struct store {
     int failures;        /* in a row: the exponent of the back-off */
     bool prepared[STATEMENT_COUNT];
     char *texts[STATEMENT_COUNT]; /* statements with the schema put in, made at first use */
-    int preparing; /* results of PREPARE still to come */
-    struct rota_error error; /* why the connection was lost */
+    int preparing;                /* results of PREPARE still to come */
+    struct rota_error error;      /* why the connection was lost */
 };
 
 /* connection.c */
 void store_broken(struct store *store, const char *what); /* takes PQerrorMessage along */
 void store_watch(struct store *store);                    /* read always, write while unflushed */
-void store_deadline(struct store *store);                 /* arms the answer timer for the oldest call */
+void store_deadline(struct store *store); /* arms the answer timer for the oldest call */
 const char *store_text(struct store *store, enum statement_id statement);
 void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what);
 
-/* hosts.c: parses the conninfo, resolves names without blocking, gives PQconnectStartParams() its lists. */
+/* hosts.c: parses the conninfo, resolves names without blocking, gives PQconnectStartParams() its
+ * lists. */
 struct hosts *hosts_new(const struct store_config *config, struct rota_error *error);
 void hosts_free(struct hosts *hosts);
-void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error), void *arg);
+void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error),
+                   void *arg);
 PGconn *hosts_connect(struct hosts *hosts);
 void hosts_rotate(struct hosts *hosts); /* begin with the next host at the next attempt */
 
 /* pipeline.c */
-void pipeline_pump(struct store *store);                    /* sends what may be sent */
-void pipeline_read(struct store *store);                    /* takes the results that are there */
-void pipeline_lost(struct store *store);                    /* answers everything with store->error */
-void pipeline_refuse(struct store *store);                  /* answers calls made while there was no connection */
+void pipeline_pump(struct store *store);   /* sends what may be sent */
+void pipeline_read(struct store *store);   /* takes the results that are there */
+void pipeline_lost(struct store *store);   /* answers everything with store->error */
+void pipeline_refuse(struct store *store); /* answers calls made while there was no connection */
 void pipeline_free(struct store *store);
 bool pipeline_prepare(struct store *store, enum statement_id statement); /* sends a PREPARE */
 

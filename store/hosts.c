@@ -1,7 +1,7 @@
 /*
- * The hosts of a connection string. libpq resolves names blocking, so names are resolved here through
- * libevent's resolver and handed to libpq as hostaddr beside the name (which TLS verification needs).
- * A name with several addresses becomes several entries.
+ * The hosts of a connection string. libpq resolves names blocking, so names are resolved here
+ * through libevent's resolver and handed to libpq as hostaddr beside the name (which TLS
+ * verification needs). A name with several addresses becomes several entries.
  */
 #include "store/connection.h"
 
@@ -54,7 +54,8 @@ static const char *option(const struct hosts *hosts, const char *keyword, const 
     return from != NULL ? from : "";
 }
 
-/* The n-th entry of a comma-separated list, the last one for a list that is too short; to be freed. */
+/* The n-th entry of a comma-separated list, the last one for a list that is too short; to be freed.
+ */
 static char *nth(const char *list, int n, bool repeat_single)
 {
     const char *at = list;
@@ -72,8 +73,9 @@ static char *nth(const char *list, int n, bool repeat_single)
 static bool is_name(const char *host)
 {
     unsigned char address[sizeof(struct in6_addr)];
-    return *host != '\0' && *host != '/' && *host != '@' && inet_pton(AF_INET, host, address) != 1 &&
-           inet_pton(AF_INET6, host, address) != 1 && strchr(host, '%') == NULL;
+    return *host != '\0' && *host != '/' && *host != '@' &&
+           inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1 &&
+           strchr(host, '%') == NULL;
 }
 
 static int list_length(const char *list)
@@ -86,7 +88,8 @@ static int list_length(const char *list)
 
 static void split(struct hosts *hosts)
 {
-    const char *names = option(hosts, "host", "PGHOST"), *addresses = option(hosts, "hostaddr", "PGHOSTADDR");
+    const char *names = option(hosts, "host", "PGHOST"),
+               *addresses = option(hosts, "hostaddr", "PGHOSTADDR");
     const char *ports = option(hosts, "port", "PGPORT");
     int count = list_length(*addresses != '\0' ? addresses : names);
     hosts->count = count < HOSTS_MAX ? count : HOSTS_MAX;
@@ -177,10 +180,11 @@ static void on_addresses(int failed, struct evutil_addrinfo *list, void *arg)
     if (failed != 0)
         snprintf(hosts->error, sizeof hosts->error, "%s: %s", hosts->host[question->host].name,
                  evutil_gai_strerror(failed));
-    for (struct evutil_addrinfo *at = list; at != NULL && hosts->found_count < ADDRESSES_MAX; at = at->ai_next) {
+    for (struct evutil_addrinfo *at = list; at != NULL && hosts->found_count < ADDRESSES_MAX;
+         at = at->ai_next) {
         int place = hosts->found_count;
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, hosts->found[place].text, INET6_ADDRSTRLEN, NULL, 0,
-                        NI_NUMERICHOST) != 0)
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, hosts->found[place].text, INET6_ADDRSTRLEN,
+                        NULL, 0, NI_NUMERICHOST) != 0)
             continue;
         hosts->found[place].host = question->host;
         hosts->found_count++;
@@ -203,7 +207,8 @@ static struct evdns_base *resolver(struct event_base *base)
     return dns;
 }
 
-void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error), void *arg)
+void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error),
+                   void *arg)
 {
     hosts->done = done;
     hosts->arg = arg;
@@ -216,8 +221,8 @@ void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rot
             hosts->dns = resolver(hosts->config->base);
         struct question *question = mem_alloc(sizeof *question);
         *question = (struct question){hosts, i};
-        struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-                                        .ai_flags = EVUTIL_AI_ADDRCONFIG};
+        struct evutil_addrinfo hints = {
+            .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = EVUTIL_AI_ADDRCONFIG};
         hosts->asked++;
         evdns_getaddrinfo(hosts->dns, hosts->host[i].name, NULL, &hints, on_addresses, question);
     }
@@ -230,7 +235,8 @@ struct entries {
     int count;
 };
 
-static void add_entry(struct entries *entries, const char *name, const char *address, const char *port)
+static void add_entry(struct entries *entries, const char *name, const char *address,
+                      const char *port)
 {
     const char *comma = entries->count++ > 0 ? "," : "";
     buffer_format(&entries->names, "%s%s", comma, name);

@@ -34,7 +34,8 @@ char *store_with_schema(const char *text, const char *schema)
     return out.data;
 }
 
-static int read_version(struct store *store, int *ret_version, int *ret_needs, struct rota_error *error)
+static int read_version(struct store *store, int *ret_version, int *ret_needs,
+                        struct rota_error *error)
 {
     PGresult *result;
     if (store_wait(store, SQL_SCHEMA_VERSION, NULL, 0, &result, error) != 0)
@@ -49,10 +50,11 @@ static int refuse_newer(int version, int needs, struct rota_error *error)
 {
     if (needs <= migration_count)
         return 0;
-    return error_set(error, ERROR_REFUSED,
-                     "the schema is too new for this rota: it is at version %d and needs a binary that knows "
-                     "version %d, this one knows %d; run a newer rota",
-                     version, needs, migration_count);
+    return error_set(
+        error, ERROR_REFUSED,
+        "the schema is too new for this rota: it is at version %d and needs a binary that knows "
+        "version %d, this one knows %d; run a newer rota",
+        version, needs, migration_count);
 }
 
 int store_check_schema(struct store *store, int *ret_version, struct rota_error *error)
@@ -103,12 +105,14 @@ static int lock(struct store *store, const bool *stop, bool *ret_present, struct
         if (locked)
             return 0;
         if (stop != NULL && *stop)
-            return error_set(error, ERROR_REFUSED, "stopped while another node migrates the schema");
+            return error_set(error, ERROR_REFUSED,
+                             "stopped while another node migrates the schema");
         pause_loop(store, LOCK_RETRY_US);
     }
 }
 
-static int apply(struct store *store, const char *schema, const struct migration *migration, struct rota_error *error)
+static int apply(struct store *store, const char *schema, const struct migration *migration,
+                 struct rota_error *error)
 {
     char *text = store_with_schema(migration->text, schema);
     int failed = store_wait_script(store, text, error);
@@ -118,8 +122,8 @@ static int apply(struct store *store, const char *schema, const struct migration
     return failed;
 }
 
-int store_migrate(struct store *store, const char *schema, const bool *stop, struct migrate_result *ret_result,
-                  struct rota_error *error)
+int store_migrate(struct store *store, const char *schema, const bool *stop,
+                  struct migrate_result *ret_result, struct rota_error *error)
 {
     bool present;
     int version = 0, needs = 0;

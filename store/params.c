@@ -7,7 +7,15 @@
 
 #define PG_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in microseconds since 1970 */
 
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_FLOAT4 = 700, OID_TIMESTAMPTZ = 1184, OID_VARBIT = 1562 };
+enum {
+    OID_BOOL = 16,
+    OID_INT8 = 20,
+    OID_INT2 = 21,
+    OID_INT4 = 23,
+    OID_FLOAT4 = 700,
+    OID_TIMESTAMPTZ = 1184,
+    OID_VARBIT = 1562
+};
 
 void store_params_free(struct store_params *params)
 {
@@ -143,8 +151,8 @@ void params_int32s(struct store_params *params, const int32_t *values, size_t co
     end(params);
 }
 
-static void int64s(struct store_params *params, uint32_t element, const int64_t *values, size_t count,
-                   int64_t offset)
+static void int64s(struct store_params *params, uint32_t element, const int64_t *values,
+                   size_t count, int64_t offset)
 {
     array(params, element, count, true);
     for (size_t i = 0; i < count; i++) {
@@ -190,8 +198,8 @@ void params_floats(struct store_params *params, const float *values, size_t coun
     end(params);
 }
 
-void params_slices(struct store_params *params, enum params_element element, const struct slice *values,
-                   size_t count)
+void params_slices(struct store_params *params, enum params_element element,
+                   const struct slice *values, size_t count)
 {
     array(params, (uint32_t)element, count, true);
     for (size_t i = 0; i < count; i++) {
@@ -199,7 +207,8 @@ void params_slices(struct store_params *params, enum params_element element, con
             put32(&params->bytes, NULL_ELEMENT);
             continue;
         }
-        bool versioned = element == PARAMS_JSONB; /* jsonb_recv wants a version byte before the text */
+        bool versioned =
+            element == PARAMS_JSONB; /* jsonb_recv wants a version byte before the text */
         put32(&params->bytes, (uint32_t)(values[i].length + (versioned ? 1 : 0)));
         if (versioned)
             buffer_char(&params->bytes, 1);
@@ -236,7 +245,8 @@ void params_bits(struct store_params *params, const uint8_t *bits, size_t count)
     end(params);
 }
 
-void params_bits_array(struct store_params *params, const uint8_t *const *bits, const size_t *counts, size_t count)
+void params_bits_array(struct store_params *params, const uint8_t *const *bits,
+                       const size_t *counts, size_t count)
 {
     array(params, OID_VARBIT, count, false);
     for (size_t i = 0; i < count; i++) {

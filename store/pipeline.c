@@ -59,8 +59,8 @@ static void enqueue(struct store *store, struct list *list, struct call *call)
     }
 }
 
-void store_call(struct store *store, enum statement_id statement, const struct store_params *params, int flags,
-                store_callback callback, void *arg)
+void store_call(struct store *store, enum statement_id statement, const struct store_params *params,
+                int flags, store_callback callback, void *arg)
 {
     assert(params == NULL || params->count == statements[statement].parameters);
     assert((flags & STORE_WITHIN) == 0 || (flags & STORE_BEGIN) == 0);
@@ -96,7 +96,8 @@ void store_rollback(struct store *store)
 bool pipeline_prepare(struct store *store, enum statement_id statement)
 {
     store->prepared[statement] = true;
-    return PQsendPrepare(store->pg, statements[statement].name, store_text(store, statement), 0, NULL) == 1;
+    return PQsendPrepare(store->pg, statements[statement].name, store_text(store, statement), 0,
+                         NULL) == 1;
 }
 
 static bool send_plain(struct store *store, const char *text)
@@ -115,8 +116,8 @@ static bool send_statement(struct store *store, struct call *call)
         values[i] = null ? NULL : bytes + call->params.offsets[i];
         formats[i] = BINARY;
     }
-    return PQsendQueryPrepared(store->pg, statements[call->statement].name, call->params.count, values,
-                               call->params.lengths, formats, BINARY) == 1;
+    return PQsendQueryPrepared(store->pg, statements[call->statement].name, call->params.count,
+                               values, call->params.lengths, formats, BINARY) == 1;
 }
 
 static bool send_call(struct store *store, struct call *call)
@@ -145,7 +146,8 @@ static bool send_call(struct store *store, struct call *call)
 
 static bool script_is_out(const struct store *store)
 {
-    return !list_empty(&store->sent) && LIST_ITEM(store->sent.next, struct call, link)->script != NULL;
+    return !list_empty(&store->sent) &&
+           LIST_ITEM(store->sent.next, struct call, link)->script != NULL;
 }
 
 /* The next call that may be sent now, off its list; NULL if none. */
@@ -179,8 +181,7 @@ void pipeline_pump(struct store *store)
 /* The transaction failed: the server waits for a ROLLBACK before it does anything else. */
 static void roll_back_failed(struct store *store)
 {
-    LIST_EACH(&store->within, struct call, link, call)
-    {
+    LIST_EACH (&store->within, struct call, link, call) {
         list_remove(&call->link);
         list_append(&store->refused, &call->link);
         store->backlog--;
@@ -291,8 +292,7 @@ static void fail_list(struct store *store, struct list *list, bool sent)
 
 static void take_list(struct list *to, struct list *from)
 {
-    LIST_EACH(from, struct call, link, call)
-    {
+    LIST_EACH (from, struct call, link, call) {
         list_remove(&call->link);
         list_append(to, &call->link);
     }
@@ -323,8 +323,7 @@ void pipeline_refuse(struct store *store)
 
 static void free_list(struct list *list)
 {
-    LIST_EACH(list, struct call, link, call)
-    {
+    LIST_EACH (list, struct call, link, call) {
         list_remove(&call->link);
         call_free(call);
     }

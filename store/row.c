@@ -1,4 +1,5 @@
-/* Typed readers of binary results: see store.h. A wrong size means the statement and the reader differ. */
+/* Typed readers of binary results: see store.h. A wrong size means the statement and the reader
+ * differ. */
 #include "store/store.h"
 
 #include "base/memory.h"
@@ -90,7 +91,8 @@ struct slice row_slice(const PGresult *result, int row, int column)
 {
     if (PQgetisnull(result, row, column))
         return SLICE_NONE;
-    return (struct slice){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
+    return (struct slice){PQgetvalue(result, row, column),
+                          (size_t)PQgetlength(result, row, column)};
 }
 
 const char *row_text(const PGresult *result, int row, int column)

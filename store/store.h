@@ -1,8 +1,8 @@
 /*
  * The only door to PostgreSQL. A connection is a state machine on the event loop: it resolves,
- * connects, prepares its statements, then answers calls in order through libpq's pipeline mode; when
- * it is lost it says so to every call that was out, backs off with jitter and comes back by itself.
- * Nothing here blocks, except store_wait() for commands and the start of a node.
+ * connects, prepares its statements, then answers calls in order through libpq's pipeline mode;
+ * when it is lost it says so to every call that was out, backs off with jitter and comes back by
+ * itself. Nothing here blocks, except store_wait() for commands and the start of a node.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -11,35 +11,39 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "sql/sql.h"
+#include "store/params.h"
+#include "store/row.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct event_base;
-struct store;       /* one connection */
+struct store; /* one connection */
 
 struct store_config {
     struct event_base *base;
     const struct log *log;
-    const char *url;       /* libpq connection string or URI, several hosts allowed */
-    const char *schema;    /* replaces the word `rota` in statements */
-    const char *role_name; /* "session", "work", "client": for logs and application_name */
+    const char *url;              /* libpq connection string or URI, several hosts allowed */
+    const char *schema;           /* replaces the word `rota` in statements */
+    const char *role_name;        /* "session", "work", "client": for logs and application_name */
     const char *application_name; /* at most 63 bytes; copied */
-    const char *options;   /* command-line options for the backend, e.g. "-c jit=off"; NULL: none; copied */
-    int roles;             /* STATEMENT_…: these are prepared at connect; others at first use */
+    const char
+        *options; /* command-line options for the backend, e.g. "-c jit=off"; NULL: none; copied */
+    int roles;    /* STATEMENT_…: these are prepared at connect; others at first use */
     int64_t connect_timeout_us; /* 0: 5 s for each attempt */
-    int64_t answer_timeout_us;  /* an answer that takes longer counts as a lost connection; 0: 35 s */
+    int64_t
+        answer_timeout_us; /* an answer that takes longer counts as a lost connection; 0: 35 s */
     void *arg;
     void (*ready)(void *arg); /* connected and prepared; also after each reconnect */
-    void (*lost)(void *arg, const struct rota_error *error); /* was ready before */
+    void (*lost)(void *arg, const struct rota_error *error);   /* was ready before */
     void (*failed)(void *arg, const struct rota_error *error); /* an attempt to connect failed */
     void (*notified)(void *arg, const char *payload);
 };
 
 /* What a call is answered with. `result` is cleared by the store after the callback. */
 struct store_answer {
-    PGresult *result; /* NULL unless the statement succeeded */
+    PGresult *result;               /* NULL unless the statement succeeded */
     const struct rota_error *error; /* NULL if it did */
     bool unknown; /* the connection was lost after it was sent: it may have happened */
 };
@@ -53,18 +57,10 @@ enum {
     STORE_COMMIT = 4, /* COMMIT after it, answered when that is done; with STORE_WITHIN */
 };
 
-/* Parameters of one call, all binary. Zero-initialise, add in order, pass; store_params_free(). */
-struct store_params {
-    struct buffer bytes;
-    int count;
-    size_t offsets[32];
-    int lengths[32]; /* -1: NULL */
-};
-
 struct store *store_new(const struct store_config *config); /* opens at the next loop turn */
-void store_free(struct store *store); /* calls that are out are not answered */
-bool store_ready(const struct store *store); /* NULL is not ready */
-size_t store_backlog(const struct store *store); /* calls not answered yet */
+void store_free(struct store *store);             /* calls that are out are not answered */
+bool store_ready(const struct store *store);      /* NULL is not ready */
+size_t store_backlog(const struct store *store);  /* calls not answered yet */
 int store_backend_pid(const struct store *store); /* 0 when not connected */
 int64_t store_server_version(const struct store *store);
 
@@ -76,7 +72,8 @@ void store_call(struct store *store, enum statement_id statement, const struct s
                 int flags, store_callback callback, void *arg);
 void store_rollback(struct store *store); /* ends a transaction begun by STORE_BEGIN */
 
-/* A script of several statements by the simple protocol (migrations), as one implicit transaction. */
+/* A script of several statements by the simple protocol (migrations), as one implicit transaction.
+ */
 void store_script(struct store *store, const char *text, store_callback callback, void *arg);
 
 /* For straight-line code: run the loop until answered. 0 with *ret_result (to PQclear) or -1. */
@@ -84,47 +81,6 @@ int store_wait_ready(struct store *store, const bool *stop, struct rota_error *e
 int store_wait(struct store *store, enum statement_id statement, const struct store_params *params,
                int flags, PGresult **ret_result, struct rota_error *error);
 int store_wait_script(struct store *store, const char *text, struct rota_error *error);
-
-/* ---- parameters (store/params.c). Times are wall-clock microseconds; STORE_NULL_TIME is NULL ---- */
-#define STORE_NULL_TIME INT64_MIN
-void params_int16(struct store_params *params, int16_t value);
-void params_int32(struct store_params *params, int32_t value);
-void params_int64(struct store_params *params, int64_t value);
-void params_bool(struct store_params *params, bool value);
-void params_text(struct store_params *params, const char *value); /* NULL is NULL; also for json */
-void params_slice(struct store_params *params, struct slice value);
-void params_time(struct store_params *params, int64_t wall_us);
-void params_null(struct store_params *params);
-void params_int16s(struct store_params *params, const int16_t *values, size_t count);
-void params_int32s(struct store_params *params, const int32_t *values, size_t count); /* INT32_MIN: NULL */
-void params_int64s(struct store_params *params, const int64_t *values, size_t count); /* INT64_MIN: NULL */
-void params_bools(struct store_params *params, const bool *values, size_t count);
-void params_floats(struct store_params *params, const float *values, size_t count);
-void params_times(struct store_params *params, const int64_t *wall_us, size_t count);
-enum params_element { PARAMS_TEXT = 25, PARAMS_JSON = 114, PARAMS_JSONB = 3802 };
-void params_slices(struct store_params *params, enum params_element element,
-                   const struct slice *values, size_t count);
-void params_texts(struct store_params *params, const char *const *values, size_t count);
-/* A bit string of `count` bits; bit 0 first. */
-void params_bits(struct store_params *params, const uint8_t *bits, size_t count);
-void params_bits_array(struct store_params *params, const uint8_t *const *bits,
-                       const size_t *counts, size_t count);
-void store_params_free(struct store_params *params);
-
-/* ---- typed readers of binary results (store/row.c); a NULL where none may be is a bug ---- */
-bool row_null(const PGresult *result, int row, int column);
-int16_t row_int16(const PGresult *result, int row, int column);
-int32_t row_int32(const PGresult *result, int row, int column);
-int64_t row_int64(const PGresult *result, int row, int column);
-double row_double(const PGresult *result, int row, int column);
-bool row_bool(const PGresult *result, int row, int column);
-char row_char(const PGresult *result, int row, int column); /* "char" */
-int64_t row_time(const PGresult *result, int row, int column); /* STORE_NULL_TIME for NULL */
-struct slice row_slice(const PGresult *result, int row, int column); /* absent for NULL */
-const char *row_text(const PGresult *result, int row, int column);   /* NULL for NULL */
-/* Elements of a one-dimensional bigint[]; ret_count; to be freed. */
-int64_t *row_int64s(const PGresult *result, int row, int column, size_t *ret_count);
-char **row_texts(const PGresult *result, int row, int column, size_t *ret_count); /* NULL-terminated, one free() */
 
 /* ---- SQLSTATE classes (store/sqlstate.c) ---- */
 enum store_fault {

@@ -1,4 +1,5 @@
-/* Calls for straight-line code, which turns the loop until they are answered: commands, node start. */
+/* Calls for straight-line code, which turns the loop until they are answered: commands, node start.
+ */
 #include "store/connection.h"
 
 #include <event2/event.h>
@@ -20,7 +21,8 @@ static void on_answer(void *arg, const struct store_answer *answer)
         waiter->result = PQcopyResult(answer->result, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
 }
 
-static int finish(struct store *store, struct waiter *waiter, PGresult **ret_result, struct rota_error *error)
+static int finish(struct store *store, struct waiter *waiter, PGresult **ret_result,
+                  struct rota_error *error)
 {
     while (!waiter->done)
         event_base_loop(store->config.base, EVLOOP_ONCE);
@@ -51,8 +53,8 @@ int store_wait_ready(struct store *store, const bool *stop, struct rota_error *e
     return 0;
 }
 
-int store_wait(struct store *store, enum statement_id statement, const struct store_params *params, int flags,
-               PGresult **ret_result, struct rota_error *error)
+int store_wait(struct store *store, enum statement_id statement, const struct store_params *params,
+               int flags, PGresult **ret_result, struct rota_error *error)
 {
     struct waiter waiter = {0};
     store_call(store, statement, params, flags, on_answer, &waiter);

@@ -20,9 +20,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define STUCK_US       (15 * US_PER_SECOND) /* the coordinator beats every few seconds: it hangs */
-#define HEADERS_MAX    16384
-#define BODY_MAX       4096 /* nothing here takes a body */
+#define STUCK_US         (15 * US_PER_SECOND) /* the coordinator beats every few seconds: it hangs */
+#define HEADERS_MAX      16384
+#define BODY_MAX         4096 /* nothing here takes a body */
 #define CLIENT_TIMEOUT_S 10
 
 struct http_server {
@@ -58,7 +58,8 @@ static void on_healthz(struct evhttp_request *request, void *arg)
     if (age < STUCK_US)
         reply(request, HTTP_OK, "OK", "ok");
     else
-        reply(request, HTTP_SERVUNAVAIL, "Service Unavailable", "the coordinator's loop does not turn");
+        reply(request, HTTP_SERVUNAVAIL, "Service Unavailable",
+              "the coordinator's loop does not turn");
 }
 
 static void on_readyz(struct evhttp_request *request, void *arg)
@@ -113,7 +114,8 @@ static int split(const char *listen, char *host, size_t size, uint16_t *ret_port
     char *end;
     errno = 0;
     unsigned long port = strtoul(colon + 1, &end, 10);
-    if (colon[1] == '\0' || *end != '\0' || errno != 0 || port > 65535 || (size_t)(to - from) >= size)
+    if (colon[1] == '\0' || *end != '\0' || errno != 0 || port > 65535 ||
+        (size_t)(to - from) >= size)
         return -1;
     memcpy(host, from, (size_t)(to - from));
     host[to - from] = '\0';
@@ -143,11 +145,16 @@ static int bind_to(struct http_server *server, const char *listen, struct rota_e
     char host[256];
     uint16_t port;
     if (split(listen, host, sizeof host, &port) != 0)
-        return error_set(error, ERROR_USAGE, "http_listen \"%s\" cannot be read: write host:port, e.g. 127.0.0.1:8300, or none", listen);
+        return error_set(
+            error, ERROR_USAGE,
+            "http_listen \"%s\" cannot be read: write host:port, e.g. 127.0.0.1:8300, or none",
+            listen);
     struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(server->http, host, port);
     if (bound == NULL)
-        return error_set(error, ERROR_REFUSED, "cannot listen on %s: %s; choose another with --http-listen (port 0: any free one)",
-                         listen, strerror(errno));
+        return error_set(
+            error, ERROR_REFUSED,
+            "cannot listen on %s: %s; choose another with --http-listen (port 0: any free one)",
+            listen, strerror(errno));
     find_url(server, evhttp_bound_socket_get_fd(bound));
     return 0;
 }

@@ -6,11 +6,12 @@ import random
 import signal
 import time
 
+import psycopg
 import pytest
 
 from ledger import Ticks, assert_exactly_once, instant_text, print_delays, show
 from proxy import LossyProxy
-from waiting import wait_for_clock, wait_until
+from waiting import holds_for, wait_for_clock, wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 TOLERANCE_MS = 5000  # misfire_tolerance
@@ -169,7 +170,7 @@ def test_answers_lost_after_the_commit_lose_and_double_nothing(rota, ledger, pro
 
 def test_a_session_cut_off_unseen_by_the_server_is_no_death(rota, ledger, proxy):
     """The old session still holds the node's lock when the new one asks for it."""
-    other = rota.node("n2", pools=ledger.pool(handler="other"))
+    other = rota.node("n2", pools=ledger.pool(handler="other"), heartbeat="200ms")
     wait_until(lambda: other.lines("leader of the housekeeping"), 5, "a leader that will look at n1")
     node = rota.node("n1", pools=ledger.pool(), session_database_url=proxy.url)
     incarnations = rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id")
@@ -180,10 +181,9 @@ def test_a_session_cut_off_unseen_by_the_server_is_no_death(rota, ledger, proxy)
         lost = len(node.lines("database is back"))
         proxy.cut_off_clients()
         wait_until(lambda: len(node.lines("database is back")) > lost, 10, "the session to be back")
-        wait_for_clock(time.time() + 1.6, "two looks of the leader")
+        holds_for(lambda: rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id") == incarnations, 2, "it to live")
     row = rota.wait_history(run)
     assert (row["status"], row["node"]) == ("success", "n1") and ledger.count() == 1
-    assert rota.rows("SELECT id, node FROM rota.incarnation ORDER BY id") == incarnations
     assert not node.lines("declared dead") and not other.lines("recovered")
     assert [node.stop(), other.stop()] == [0, 0]
 
@@ -208,6 +208,32 @@ def test_a_claim_whose_answer_never_comes_is_put_back_whole(rota, ledger):
     assert not any(entry.recovering for entry in ledger.entries())
     assert [line["runs"] for line in node.lines("claims whose answer was lost")] == [2]
     assert node.stop() == 0
+
+
+def test_a_table_locked_for_three_seconds_delays_and_loses_nothing(rota, ledger):
+    nodes = rota.start_nodes("n1", "n2", pools=ledger.pool(slots=48))
+    ticks = Ticks("t", 50, 6)
+    rota.apply(job(ticks))
+    wait_for_clock(ticks.moment(0) + 1.5)
+    with psycopg.connect(rota.url) as other:
+        other.execute("LOCK TABLE rota.trigger_due, rota.pending, rota.receipt, rota.task_history")
+        wait_for_clock(time.time() + 3)
+    assert_nothing_lost_or_doubled(rota, ledger, ticks)
+    print_delays(ledger.entries(), "firings")
+    assert not [line for node in nodes for line in node.lines("declared dead")]
+    assert [node.stop() for node in nodes] == [0, 0]
+
+
+def test_a_missing_partition_of_the_history_is_made(rota, ledger):
+    node = rota.node("n1", pools=ledger.pool())
+    rota.apply({"name": "job", "handler": "ledger", "durable": True})
+    rota.wait_history(*rota.enqueue("job"))
+    for partition, in rota.rows("SELECT inhrelid::regclass::text FROM pg_inherits "
+                                "WHERE inhparent = 'rota.task_history'::regclass"):
+        rota.db.execute(f"DROP TABLE {partition}")
+    run, = rota.enqueue("job")
+    assert rota.wait_history(run, 10)["status"] == "success"
+    assert ledger.count() == 2 and node.stop() == 0
 
 
 def test_results_are_kept_while_postgres_is_away_and_written_when_it_is_back(rota, ledger, server):
@@ -265,3 +291,65 @@ def test_a_read_only_database_stops_nobody_for_good(rota, ledger):
     wait_until(lambda: ledger.count() == 2, 20, "the run")
     wait_until(lambda: node.http("/readyz")[0] == 200, 5, "the node to be ready again")
     assert node.stop() == 0
+
+
+@pytest.mark.full
+def test_everything_at_once_loses_nothing_and_repeats_only_what_asks_for_it(rota, ledger, server):
+    """Nodes killed and stopped, connections ended, PostgreSQL restarted, for a minute, at random."""
+    settings = {"pools": ledger.pool(slots=48), "lease": "3s", "heartbeat": "500ms"}
+    nodes = rota.start_nodes("n1", "n2", "n3", **settings)
+    asking, plain = Ticks("asking", 60, 60, phases=50), Ticks("plain", 60, 60, phases=50)
+    for ticks, recovery in ((asking, True), (plain, False)):
+        rota.apply({"name": ticks.prefix, "handler": "ledger", "data": {"sleep": 0.2}, "requests_recovery": recovery,
+                    "triggers": ticks.declared(misfire_tolerance="1m")}, source=ticks.prefix)
+    seed = time.time_ns()
+    rng, done = random.Random(seed), collections.Counter()
+    wait_for_clock(asking.moment(0) + 1)
+    while time.time() < asking.moment(0.9):
+        what = rng.choice(["kill", "stop", "terminate", "terminate", "restart", "drain"])
+        done[what] += 1
+        node = rng.choice(nodes)
+        if what == "kill":
+            node.kill()
+            node.start()
+        elif what == "drain":
+            node.send(signal.SIGTERM)
+            node.wait(30)
+            node.start()
+        elif what == "stop":
+            node.send(signal.SIGSTOP)
+            wait_for_clock(time.time() + rng.uniform(0.5, 6))
+            node.send(signal.SIGCONT)
+        elif what == "terminate":
+            rota.rows(TERMINATE, f"rota % {node.name} %")
+        else:
+            server.stop(rng.choice([signal.SIGINT, signal.SIGQUIT]))
+            server.start()
+            rota.reconnect()
+        node.ended_by_test = not node.lives()
+        wait_for_clock(time.time() + rng.uniform(0, 2))
+    print(f"seed {seed}: {dict(done)}")
+    rota.wait_idle(60)
+    entries = ledger.entries()
+    found, runs = ledger.occurrences(), collections.defaultdict(list)
+    for entry in entries:
+        runs[entry.run].append(entry)
+    for run, entries in runs.items():
+        assert len({entry.trigger for entry in entries}) == 1
+        assert all(entry.recovering for entry in entries[1:]), entries
+        assert len(entries) == 1 or entries[0].trigger.startswith("asking"), entries
+    history = {(row[0], row[1]): row[2:] for row in rota.rows(
+        """SELECT trigger, round(extract(epoch FROM scheduled_at) * 1000)::bigint, status, outcome, missed
+             FROM rota.task_history""")}
+    assert len(history) == rota.value("SELECT count(*) FROM rota.task_history")
+    expected = asking.expected() | plain.expected()
+    passed_over = sum(row[2] for row in history.values())
+    assert len(history) + passed_over == len(expected) and not found.keys() - expected
+    lost = {key for key in asking.expected() & history.keys() if key not in found}
+    assert not lost, show(lost)
+    unknown = {key for key, row in history.items() if row[0] != "success"}
+    assert all(key[0].startswith("plain") and history[key][0] == "unknown" for key in unknown), unknown
+    assert plain.expected() & history.keys() - found.keys() <= unknown
+    print(f"{len(history)} runs, {passed_over} passed over, {len(unknown)} unknown, "
+          f"{sum(len(entries) - 1 for entries in runs.values())} run again")
+    assert [node.stop() for node in nodes] == [0, 0, 0]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ledger import Ticks, assert_exactly_once, milliseconds
+from ledger import Ticks, assert_exactly_once, milliseconds, print_delays
 from processes import descendants
 from waiting import holds_for, wait_until
 
@@ -98,6 +98,48 @@ def test_a_run_enqueued_for_later_waits_for_its_time(rota, odd):
     due = rota.value("SELECT extract(epoch FROM due)::float FROM rota.pending WHERE id = %s", run)
     row = rota.wait_history(run)
     assert 0 <= seconds(row["started_at"]) - due < 0.5
+
+
+@pytest.mark.parametrize("notify", ["true", "false"])
+def test_an_enqueued_run_starts_at_once_or_within_the_poll_without_notifications(rota, odd, notify):
+    rota.node("n1", pools=odd.setting(), notify=notify)
+    rota.apply(job())
+    rota.wait_history(*rota.enqueue("job"))
+    delays = []
+    for _ in range(5):
+        row = rota.wait_history(*rota.enqueue("job"), limit=5)
+        delays.append(seconds(row["started_at"]) - seconds(row["scheduled_at"]))
+    print(f"notify={notify}: started after {[round(delay * 1000) for delay in delays]} ms")
+    assert max(delays) < (0.25 if notify == "true" else 0.75)
+
+
+def test_large_data_pass_and_what_no_line_can_hold_fails_by_itself(rota, odd):
+    rota.node("n1", pools=odd.setting(slots=32))
+    rota.apply(job())
+    text = "x" * 900_000
+    big = [row[0] for row in rota.rows(
+        """INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
+           SELECT r.id, now(), j.id, now(), json_build_object('text', %s::text)
+             FROM rota.job j JOIN rota.route r ON r.handler = j.handler, generate_series(1, 6) RETURNING id""", text)]
+    huge = rota.value(
+        """INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
+           SELECT r.id, now(), j.id, now(), json_build_object('text', repeat('x', 1100000))
+             FROM rota.job j JOIN rota.route r ON r.handler = j.handler RETURNING id""")
+    rota.db.execute('NOTIFY "rota.wake"')
+    row = rota.wait_history(huge)
+    assert row["status"] == "failed" and "longer than a line" in row["details"]["message"]
+    for run in big:
+        assert rota.wait_history(run)["status"] == "success"
+    assert {message["id"]: len(message["data"]["text"]) for message in odd.runs()} == {run: len(text) for run in big}
+
+
+def test_500_triggers_due_at_once_on_one_node_with_few_slots_are_all_fired(rota, ledger):
+    rota.node("n1", pools=ledger.pool(slots=16))
+    ticks = Ticks("t", 500, 3, phases=1)
+    rota.apply(job(handler="ledger", triggers=ticks.declared()))
+    rota.wait_idle(20)
+    assert_exactly_once(ledger, ticks.expected())
+    print_delays(ledger.entries(), "500 at once through 16 slots")
 
 
 # --- how runs end ---
@@ -336,6 +378,23 @@ def test_runs_that_kill_their_worker_together_are_told_apart(rota, odd):
     for run in rota.enqueue("job", "--count", "2"):
         row = rota.wait_history(run, 30)
         assert (row["status"], row["outcome"]) == ("failed", "poison")
+
+
+def test_runs_of_a_killed_worker_run_again_in_the_next(rota, ledger):
+    node = rota.node("n1", exec_allow="/bin/*")
+    rota.apply(job(handler="exec", data=ledger.shell("/bin/sleep 1")))
+    runs = rota.enqueue("job", "--count", "3")
+    wait_until(lambda: ledger.count() == 3, 10, "three runs to begin")
+    worker, = [process for process in node.workers() if " worker " in process.command]
+    jobs = descendants(worker.pid)
+    worker.kill()
+    wait_until(lambda: not any(process.lives() for process in jobs), 2, "the end of what they had started")
+    for run in runs:
+        row = rota.wait_history(run)
+        assert (row["status"], row["attempt"]) == ("success", 1)
+        assert [attempt["outcome"] for attempt in row["details"]["attempts"]] == ["crashed"]
+    assert sorted((entry.run, entry.recovering) for entry in ledger.entries()) == sorted(
+        (run, recovering) for run in runs for recovering in (False, True))
 
 
 def test_a_firing_that_kills_its_worker_is_failed_not_repeated(rota, odd):

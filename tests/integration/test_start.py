@@ -32,6 +32,19 @@ def test_nodes_that_start_at_once_on_an_empty_database_migrate_it_once(empty_rot
     assert [node.stop() for node in nodes] == [0] * count
 
 
+def test_nodes_that_start_at_once_apply_the_same_manifests_without_harm(empty_rota, tmp_path):
+    for source in ("a", "b", "c"):
+        (tmp_path / f"{source}.json").write_text(
+            '{"source":"%s","jobs":[{"name":"%s","handler":"noop","triggers":[%s]}]}' % (source, source, ",".join(
+                '{"name":"%s%d","cron":"H H 2 * * ?"}' % (source, i) for i in range(50))))
+    names = [f"n{i}" for i in range(4)]
+    nodes = empty_rota.start_nodes(*names, manifests=str(tmp_path))
+    assert empty_rota.rows("SELECT (SELECT count(*) FROM rota.job), (SELECT count(*) FROM rota.trigger)") == [(3, 150)]
+    changes = sorted(node.lines("manifests applied")[0]["changes"] for node in nodes)
+    assert changes == [0, 0, 0, 153]
+    assert [node.stop() for node in nodes] == [0] * 4
+
+
 def test_commands_and_nodes_may_migrate_at_the_same_time(empty_rota):
     nodes = [empty_rota.node("n1", ready=False)]
     done = empty_rota.run("migrate")

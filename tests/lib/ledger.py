@@ -79,7 +79,7 @@ class Ticks:
     def __init__(self, prefix, count, seconds, lead=1.0, start_ms=None, phases=10):
         self.start_ms = start_ms if start_ms is not None else (int(time.time() + lead) + 1) * 1000
         self.phase = {f"{prefix}-{i}": self.start_ms + i % phases * (1000 // phases) for i in range(count)}
-        self.seconds = seconds
+        self.prefix, self.seconds = prefix, seconds
 
     def declared(self, **more):
         return [{"name": name, "every": "1s", "start_at": instant_text(first),

@@ -1,4 +1,5 @@
-/* The tables of state machines: every state can be reached, every row is said once, nothing leaves the end. */
+/* The tables of state machines: every state can be reached, every row is said once, nothing leaves
+ * the end. */
 #include "coord/lifecycle.h"
 #include "store/connection.h"
 
@@ -27,7 +28,8 @@ static void check_table(const struct machine *machine, int first, int last_state
     for (size_t i = 0; i < machine->row_count; i++) {
         assert_true(strlen(machine->rows[i].why) > 5);
         for (size_t j = i + 1; j < machine->row_count; j++)
-            assert_false(machine->rows[i].from == machine->rows[j].from && machine->rows[i].event == machine->rows[j].event);
+            assert_false(machine->rows[i].from == machine->rows[j].from &&
+                         machine->rows[i].event == machine->rows[j].event);
     }
 }
 
@@ -37,7 +39,8 @@ static void every_state_of_a_node_is_reached_and_stopped_is_the_end(void **state
     check_table(&node_machine, NODE_UNINITIALISED, NODE_STOPPED);
     for (size_t i = 0; i < node_machine.row_count; i++)
         assert_int_not_equal(node_machine.rows[i].from, NODE_STOPPED);
-    for (int from = NODE_UNINITIALISED; from < NODE_STOPPED; from++) /* SIGTERM is understood everywhere */
+    for (int from = NODE_UNINITIALISED; from < NODE_STOPPED;
+         from++) /* SIGTERM is understood everywhere */
         assert_non_null(machine_find(&node_machine, from, NODE_STOP));
 }
 

@@ -1,6 +1,6 @@
 /*
- * The store against a real server (ROTA_TEST_DATABASE_URL): migrations, every statement prepared, calls in
- * a pipeline, transactions, lost connections. Each test has a schema of its own.
+ * The store against a real server (ROTA_TEST_DATABASE_URL): migrations, every statement prepared,
+ * calls in a pipeline, transactions, lost connections. Each test has a schema of its own.
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -71,7 +71,8 @@ static int set_up(void **state)
 {
     struct fixture *f = mem_alloc(sizeof *f);
     struct rota_error error;
-    snprintf(f->schema, sizeof f->schema, "t%d_%lld", (int)getpid(), (long long)clock_monotonic_us() % 1000000);
+    snprintf(f->schema, sizeof f->schema, "t%d_%lld", (int)getpid(),
+             (long long)clock_monotonic_us() % 1000000);
     f->base = event_base_new();
     f->store = open_store(f, 0);
     must(store_wait_ready(f->store, NULL, &error), &error);
@@ -125,7 +126,9 @@ static void a_schema_that_needs_a_newer_binary_is_refused(void **state)
     struct fixture *f = *state;
     struct rota_error error = {0};
     int version;
-    char *newer = mem_format("INSERT INTO %s.schema_version (version, name, needs) VALUES (9999, '9999_far', 9999)", f->schema);
+    char *newer = mem_format(
+        "INSERT INTO %s.schema_version (version, name, needs) VALUES (9999, '9999_far', 9999)",
+        f->schema);
     must(store_wait_script(f->store, newer, &error), &error);
     free(newer);
     assert_int_equal(store_check_schema(f->store, &version, &error), -1);
@@ -181,7 +184,8 @@ static void a_failing_call_fails_alone(void **state)
     struct store_params back = {0};
     params_int32(&back, 1);
     params_int64s(&back, (const int64_t[]){1}, 1);
-    params_int32s(&back, (const int32_t[]){0, 1}, 2); /* arrays of different length: no row, no error */
+    params_int32s(&back, (const int32_t[]){0, 1},
+                  2); /* arrays of different length: no row, no error */
     params_int64s(&back, NULL, 0);
     params_int32s(&back, NULL, 0);
     params_int32s(&back, NULL, 0);
@@ -210,7 +214,8 @@ static void calls_of_others_wait_for_the_end_of_a_transaction(void **state)
     store_call(f->store, SQL_SCHEMA_PRESENT, NULL, 0, on_counted, &other);
     run_until(f, &within.count, 1);
     assert_int_equal(other.count, 0);
-    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN | STORE_COMMIT, on_counted, &within);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN | STORE_COMMIT, on_counted,
+               &within);
     run_until(f, &other.count, 1);
     assert_int_equal(within.count, 2);
     assert_int_equal(within.errors, 0);
@@ -224,7 +229,8 @@ static void a_failed_transaction_is_rolled_back_and_the_connection_goes_on(void 
     params_int32(&days, 2000000000);
     store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_BEGIN, on_counted, &within);
     run_until(f, &within.count, 1);
-    store_call(f->store, SQL_HISTORY_ENSURE, &days, STORE_WITHIN | STORE_COMMIT, on_counted, &within);
+    store_call(f->store, SQL_HISTORY_ENSURE, &days, STORE_WITHIN | STORE_COMMIT, on_counted,
+               &within);
     store_call(f->store, SQL_SCHEMA_PRESENT, NULL, 0, on_counted, &other);
     run_until(f, &other.count, 1);
     assert_int_equal(within.errors, 1);

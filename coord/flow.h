@@ -1,0 +1,76 @@
+/*
+ * The one way of a firing through the node: wake → acquire → fire → run → complete. Each file of it
+ * with what the others may call.
+ */
+#ifndef COORD_FLOW_H
+#define COORD_FLOW_H
+
+#include "coord/run.h"
+#include "worker/worker.h"
+
+#define NODE_POOLS_MAX   64
+#define NODE_ROUTES_MAX  256   /* of one claim: handlers times priorities in use on this node */
+#define NODE_CLAIM_MAX   300   /* runs of one claim: as fast as 1000 and far better for latency */
+#define NODE_RESULTS_MAX 20000 /* finished runs not written yet: beyond it nothing is acquired */
+
+struct node;
+
+/* A route this node can serve, and how many more runs its pool takes now. */
+struct route {
+    int32_t id;
+    int16_t priority;
+    int32_t pool;
+    int32_t room;
+};
+
+/* wake.c: decides when to look for work. Times are database wall microseconds. */
+void wake_new(struct node *node);
+void wake_free(struct node *node);
+void wake_routes(struct node *node, const struct route **ret_routes,
+                 size_t *ret_count); /* with room only */
+void wake_handlers_changed(struct node *node);
+void wake_route_seen(struct node *node, int32_t newest); /* newest route id in the database */
+void wake_notified(struct node *node, const char *payload);
+void wake_next(struct node *node, int64_t trigger_us,
+               int64_t pending_us); /* STORE_NULL_TIME: none */
+void wake_look(struct node *node);  /* something may have changed: look soon */
+void wake_step(struct node *node);  /* an acquire step has ended: what is next? */
+size_t wake_handlers(struct node *node,
+                     const char *const **ret_handlers); /* that our workers announced */
+void wake_trigger_unknown(struct node *node); /* all that was due is taken: ask when the next is */
+void wake_pending_unknown(struct node *node);
+void wake_claimed(struct node *node,
+                  int count); /* what a claim brought: nothing makes the next wait a little */
+void wake_failed(struct node *node); /* the step failed: look again in a moment */
+
+/* acquire.c: one step at a time on the work connection; each ends with wake_step(). */
+void acquire_new(struct node *node);
+void acquire_free(struct node *node);
+bool acquire_busy(const struct node *node);
+void acquire_triggers(struct node *node, const struct route *routes, size_t count);
+void acquire_pending(struct node *node, const struct route *routes, size_t count);
+void acquire_ask(struct node *node, const struct route *routes, size_t count);
+void acquire_lost(struct node *node); /* the work connection is gone: the step is over */
+
+/* dispatch.c */
+void dispatch_runs(struct node *node, struct run **runs,
+                   size_t count); /* claimed: to workers or back */
+
+/* result.c: what a worker's answer means for its run */
+void result_take(struct node *node, const struct worker_result *result);
+
+/* complete.c */
+void complete_new(struct node *node);
+void complete_free(struct node *node);
+/* Into the history. Takes details (JSON or NULL); duration_us -1: it never ran. */
+void complete_over(struct node *node, struct run *run, const char *status, const char *outcome,
+                   char *details, int64_t duration_us);
+/* Back to pending; with an outcome this attempt is told of later. */
+void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,
+                       bool crash, bool recovering, const char *outcome, const char *message);
+size_t complete_unwritten(const struct node *node);
+void complete_ready(struct node *node); /* the work connection is back: write what was kept */
+void complete_receipts(struct node *node, const int64_t *fences,
+                       size_t count); /* unknown ones: put back */
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * Membership as the rest of the node sees it: the incarnation, its lease, the clock of the
+ * database, and what is known of other nodes. member.c keeps it, recover.c acts on the death of
+ * others.
+ */
+#ifndef COORD_MEMBER_H
+#define COORD_MEMBER_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event;
+struct node;
+struct suspect; /* an incarnation whose lock was free at the last look: recover.c */
+
+struct member {
+    int32_t incarnation; /* 0 before registration and while declared dead */
+    bool locked;         /* our session holds the incarnation's advisory lock */
+    bool leader;
+    bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
+                       */
+    bool beating;     /* a heartbeat or a registration is out, */
+    int64_t sent_boot_us;        /* since then */
+    int64_t lease_until_boot_us; /* may act until then: counted from when the renewal was sent */
+    int64_t clock_offset_us;     /* database wall clock minus our boot clock */
+    int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
+    struct event *heartbeat;
+    struct event *probe;
+    struct suspect *suspects;
+    int64_t *unknown_receipts; /* of the last heartbeat: put back if still unknown at the next */
+    size_t unknown_count;
+    char session_name[64]; /* application names of our connections */
+    char work_name[64];
+};
+
+/* member.c */
+int member_register(struct node *node, struct rota_error *error);
+void member_begin(struct node *node); /* heartbeats from now on */
+void member_session_ready(struct node *node);
+void member_session_lost(struct node *node);
+void member_announce(struct node *node); /* handlers, slots, state into our row */
+void member_resign(struct node *node);   /* from the housekeeping */
+void member_end(struct node *node);
+
+/* recover.c */
+void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
+                  const char *const *names, size_t count);
+void recover_free(struct node *node);
+
+#endif
