@@ -232,10 +232,19 @@ static void batch_refused(struct outlet *outlet, const struct rota_error *error)
         return;
     }
     struct finished *finished = outlet->batch[0];
-    log_error(&node->log, "a finished run cannot be written", LOG_INT("run", finished->run->key.id),
-              LOG_TEXT("error", error->message), LOG_TEXT("sqlstate", error->sqlstate));
+    bool bare = finished->json == NULL;
+    log_error(&node->log,
+              bare ? "a finished run cannot be written: its receipt is left to recovery"
+                   : "a finished run cannot be written: trying without its details",
+              LOG_INT("run", finished->run->key.id), LOG_TEXT("error", error->message),
+              LOG_TEXT("sqlstate", error->sqlstate));
     free(finished->json);
     finished->json = NULL;
+    if (bare) { /* those behind it must not wait; the run stays known, so that nobody puts it back */
+        finished_free(finished);
+        outlet->batch_count = 0;
+        outlet->batch_limit = BATCH_MAX;
+    }
     flush_later(node);
 }
 

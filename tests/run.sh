@@ -113,20 +113,23 @@ unit() {
     [ $status -eq 0 ] || [ $failed -gt $before ] || fail "meson test, status $status"
 }
 
-# integration DIR
-integration() {
-    directory=$1
-    [ -n "$(ls tests/integration/test_*.py 2>/dev/null)" ] || return 0
-    say "== integration tests $directory"
-    export ROTA_BINARY="$root/$directory/cmd/rota"
+# python FOLDER: the pytest tests of a folder
+python() {
     run_child timeout -k 60 "$limit_s" /usr/bin/python3 -m pytest -q -p no:cacheprovider \
-        --junitxml="$work/pytest.xml" ${words:+-k "$words"} tests/integration
+        --junitxml="$work/pytest.xml" ${words:+-k "$words"} "$1"
     status=$?
     [ $status -ne 5 ] || return 0 # no test has such a name
     before=$failed
     count "$work/pytest.xml"
-    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "pytest, status $status"
+    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "pytest $1, status $status"
     rm -f "$work/pytest.xml"
+}
+
+# integration DIR
+integration() {
+    say "== integration tests $1"
+    export ROTA_BINARY="$root/$1/cmd/rota"
+    python tests/integration
 }
 
 packages_install $packages_build $packages_run $packages_test ${full:+$packages_full}
@@ -145,9 +148,12 @@ build build-test || { fail "the build"; exit; }
 mkdir "$work/postgres" && chmod 700 "$work/postgres"
 postgres_start "$work/postgres" || { fail "PostgreSQL does not start"; exit; }
 unit build-test
+say "== hygiene"
+python tests/hygiene
 integration build-test
 
 if [ -n "$full" ]; then
+    sh tests/fuzz/run.sh 20 || fail "a parser, by its fuzzer"
     if build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug; then
         unit build-asan
         export ROTA_TEST_SANITIZED=1 # slower by far: for tests that measure

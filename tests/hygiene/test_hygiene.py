@@ -68,7 +68,8 @@ SQL = re.compile(r"""\b(SELECT\s | INSERT\s+INTO | UPDATE\s+\S+\s+SET | DELETE\s
                      | (CREATE|ALTER|DROP)\s+(TABLE|SCHEMA|DATABASE|ROLE|USER|FUNCTION|VIEW|INDEX|SEQUENCE|EXTENSION)
                      | (GRANT|REVOKE)\s | (UN)?LISTEN\s | NOTIFY\s+["\w] | SET\s+(LOCAL|SESSION)\s
                      | PREPARE\s | DEALLOCATE\s | (BEGIN|COMMIT|ROLLBACK)\b)""", re.X)
-SQL_ALLOWED = {"store/pipeline.c": {'"BEGIN"', '"COMMIT"', '"ROLLBACK"'}}  # the frame of a transaction
+SQL_ALLOWED = {"store/pipeline.c": {'"BEGIN"', '"COMMIT"', '"ROLLBACK"'},  # the frame of a transaction
+               "cmd/postgres_create.c": {'"CREATE DATABASE rota;\\n"'}}  # before there is a server to prepare it on
 
 
 def test_sql_lives_in_sql_files():
@@ -148,7 +149,7 @@ def test_nothing_is_left_to_be_done_later():
 
 
 KNOWN = (".c", ".h", ".sql", ".py", ".sh", ".md", ".json", ".build", ".txt", ".tsv", ".csv", ".service", ".yaml", ".yml",
-         ".tpl", ".css", ".js", ".html", ".svg", ".conf")
+         ".dict", ".tpl", ".css", ".js", ".html", ".svg", ".conf")
 BINARY_ALLOWED = "tests/fuzz/corpus/"  # bytes are what a parser is fed with
 
 

@@ -157,8 +157,7 @@ static void a_list_keeps_its_order_and_lets_go_of_any_item(void **state)
     list_remove(&items[2].link);
     assert_true(list_empty(&items[2].link)); /* on no list: points at itself */
     list_remove(&items[2].link);
-    LIST_EACH(&list, struct item, link, item)
-    {
+    LIST_EACH (&list, struct item, link, item) {
         assert_int_equal(item->key, expected[at++]);
         list_remove(&item->link); /* allowed while walking */
     }
