@@ -180,6 +180,7 @@ static void take_beat(struct node *node, const PGresult *result)
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);
     wake_next(node, row_time(result, 0, 10), row_time(result, 0, 11));
+    node_status(node);
 }
 
 static void on_answered(void *arg, const struct store_answer *answer)
