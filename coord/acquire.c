@@ -34,6 +34,7 @@ struct id_list {
 struct acquire {
     struct node *node;
     enum step step;
+    uint64_t number; /* of steps begun so far */
     int64_t fleet_revision;
     struct route routes[NODE_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
@@ -66,6 +67,11 @@ void acquire_free(struct node *node)
 bool acquire_busy(const struct node *node)
 {
     return node->acquire->step != STEP_IDLE;
+}
+
+uint64_t acquire_number(const struct node *node)
+{
+    return node->acquire->number;
 }
 
 static void end_step(struct acquire *a)
@@ -132,6 +138,7 @@ static void begin(struct acquire *a, enum step step, const struct route *routes,
 {
     assert(a->step == STEP_IDLE && count > 0 && count <= NODE_ROUTES_MAX);
     a->step = step;
+    a->number++;
     memcpy(a->routes, routes, count * sizeof *routes);
     a->route_count = count;
     a->room = 0;

@@ -386,13 +386,10 @@ static void on_stale(void *arg, const struct store_answer *answer)
                  LOG_INT("runs", row_int64(answer->result, 0, 0)));
 }
 
-/*
- * Only while no claim is out: a fence that is unknown then belongs to a claim whose answer never
- * comes.
- */
+/* The caller has seen to it that no claim is out that these may belong to. */
 void complete_receipts(struct node *node, const int64_t *fences, size_t count)
 {
-    if (count == 0 || acquire_busy(node) || !store_ready(node->work))
+    if (count == 0 || !store_ready(node->work))
         return;
     struct store_params params = {0};
     params_int32(&params, node->member.incarnation);

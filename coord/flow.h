@@ -47,6 +47,7 @@ void wake_failed(struct node *node); /* the step failed: look again in a moment 
 void acquire_new(struct node *node);
 void acquire_free(struct node *node);
 bool acquire_busy(const struct node *node);
+uint64_t acquire_number(const struct node *node); /* of the step that is out, or was last */
 void acquire_triggers(struct node *node, const struct route *routes, size_t count);
 void acquire_pending(struct node *node, const struct route *routes, size_t count);
 void acquire_ask(struct node *node, const struct route *routes, size_t count);

@@ -144,11 +144,13 @@ static void compare_receipts(struct node *node, const int64_t *fences, size_t co
             if (m->unknown_receipts[j] == fences[i])
                 twice[twice_count++] = fences[i];
     }
-    complete_receipts(node, twice, twice_count);
+    if (!acquire_busy(node) || acquire_number(node) != m->unknown_step)
+        complete_receipts(node, twice, twice_count);
     free(m->unknown_receipts);
     free(twice);
     m->unknown_receipts = unknown;
     m->unknown_count = unknown_count;
+    m->unknown_step = acquire_number(node);
 }
 
 static void take_suspects(struct node *node, const PGresult *result)

@@ -32,6 +32,7 @@ struct member {
     struct suspect *suspects;
     int64_t *unknown_receipts; /* of the last heartbeat: put back if still unknown at the next */
     size_t unknown_count;
+    uint64_t unknown_step; /* the claim that was out then may be theirs, a later one cannot */
     char session_name[64]; /* application names of our connections */
     char work_name[64];
 };

@@ -132,7 +132,7 @@ def test_a_dead_coordinator_takes_its_guard_along_and_a_dead_guard_its_coordinat
 
 
 def test_a_node_that_stood_still_gives_its_runs_up_and_works_again(rota, ledger):
-    still = 15 if FULL else 8
+    still = 15 if FULL else 6
     settings = {"pools": ledger.pool(slots=48), "lease": "3s", "heartbeat": "500ms"}
     first = rota.node("n1", **settings)
     rota.apply({"name": "long", "handler": "ledger", "data": {"sleep": 4}, "durable": True})
