@@ -264,7 +264,8 @@ def test_odd_rows_of_runs_harm_nobody(rota, ledger):
     node = rota.node("n1", pools=ledger.pool())
     rota.apply({"name": "job", "handler": "ledger", "durable": True})
     rota.wait_history(*rota.enqueue("job"))
-    pending = """INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, attempt, data, checkpoint, earlier)
+    pending = """INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, attempt, data, checkpoint,
+                                           earlier)
                  SELECT r.id, {due}, {job}, {trigger}, {scheduled}, {attempt}, {data}, {checkpoint}, {earlier}
                    FROM rota.job j JOIN rota.route r ON r.handler = j.handler RETURNING id"""
     usual = {"due": "now()", "job": "j.id", "trigger": "NULL::integer", "scheduled": "now()", "attempt": "1",

@@ -57,7 +57,8 @@ def test_data_of_job_trigger_and_run_are_merged_and_pass_byte_for_byte(rota, odd
     rota.node("n1", pools=odd.setting())
     path = tmp_path / "manifest.json"
     path.write_text("""{"source": "test", "jobs": [{"name": "job", "handler": "odd",
-        "data": {"do":"echo", "big": 12345678901234567890, "price":1.10, "tiny":1e-400, "over": {"a":1}, "keep" : [ 1.0,2 ]},
+        "data": {"do":"echo", "big": 12345678901234567890, "price":1.10, "tiny":1e-400, "over": {"a":1},
+                 "keep" : [ 1.0,2 ]},
         "triggers": [{"name": "t", "at": "2040-01-01T00:00:00Z",
                       "data": {"over":{"b" : 2.50}, "text":"\\u00e4\\/\\n", "zero":-0.0}}]}]}""")
     rota.run("apply", "-f", str(path))
