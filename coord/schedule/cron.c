@@ -1,19 +1,15 @@
 /*
- * When a compiled expression occurs: see cron.h. Two layers. Below, local time alone: the next
- * matching wall clock reading, and how many lie in a range. Above, the zone: each span of constant
- * offset shows a range of wall clock readings, widened or narrowed by the rules for gap and
- * overlap.
+ * When a compiled expression occurs: see cron.h. This is local time alone: the next matching
+ * reading of a clock on the wall, and how many lie in a range. What a zone makes of it is wall.c's.
  */
 #include "coord/schedule/cron.h"
 
 #include "base/instant.h"
 
-#include <assert.h>
-
-#define DAY_S     86400
-#define ALL_HOURS 0xffffffu
-/* An offset moves a local time by at most 26 hours; searches leave twice that. */
-#define MARGIN_S (2 * ZONE_OFFSET_MAX_S)
+#define DAY_S      WALL_DAY_S
+#define ALL_SIXTY  (UINT64_MAX >> 4)
+#define ALL_HOURS  0xffffffu
+#define ALL_MONTHS 0xfffu
 
 static int lowest(uint64_t bits)
 {
@@ -34,6 +30,12 @@ static uint64_t below(uint64_t bits, int place)
 static bool has(uint64_t bits, int place)
 {
     return bits >> place & 1;
+}
+
+/* How many bits are set in a row from `place` on; not all 64 may be set. */
+static int run(uint64_t bits, int place)
+{
+    return __builtin_ctzll(~(bits >> place));
 }
 
 /* Day of the month (from 0) of the weekday nearest to `day` in a month that begins on `first`. */
@@ -92,6 +94,13 @@ static bool has_year(const struct cron *cron, int64_t year)
     return has(cron->years[place / 64], place % 64);
 }
 
+static bool every_year(const struct cron *cron)
+{
+    const uint64_t in_last = (UINT64_C(1) << (CRON_LAST_YEAR - CRON_FIRST_YEAR + 1) % 64) - 1;
+    return (cron->years[0] & cron->years[1] & cron->years[2]) == UINT64_MAX &&
+           (cron->years[3] & in_last) == in_last;
+}
+
 /* The first year that matches, at or after the given one; CRON_LAST_YEAR + 1: none. */
 static int64_t year_from(const struct cron *cron, int64_t year)
 {
@@ -124,8 +133,9 @@ static int second_of_day(const struct cron *cron, int from)
 }
 
 /* The first matching wall clock reading at or after `from`, or CRON_NONE. */
-static int64_t next_wall(const struct cron *cron, int64_t from)
+static int64_t next_wall(const void *of, int64_t from)
 {
+    const struct cron *cron = of;
     int64_t year, day = from < 0 ? 0 : from / DAY_S;
     int month, in_month;
     civil_from_days(day, &year, &month, &in_month);
@@ -201,8 +211,9 @@ static int64_t count_days(const struct cron *cron, int64_t from, int64_t to)
 }
 
 /* How many matching wall clock readings lie in [from, to). */
-static int64_t count_wall(const struct cron *cron, int64_t from, int64_t to)
+static int64_t count_wall(const void *of, int64_t from, int64_t to)
 {
+    const struct cron *cron = of;
     from = from < 0 ? 0 : from;
     if (from >= to)
         return 0;
@@ -215,92 +226,121 @@ static int64_t count_wall(const struct cron *cron, int64_t from, int64_t to)
     return count;
 }
 
-/*
- * The wall clock readings [low, high) that fire in a span. A low before the span's own first
- * reading means: those of the gap before it, which fire at its start.
- */
-struct window {
-    struct zone_span span;
-    int64_t low;
-    int64_t high;
-    bool repeats; /* the next span shows readings again that this one has shown */
-};
-
-static struct window window_of(const struct cron *cron, size_t at)
+/* The readings of one minute, where they lie in [from, to). */
+static void mark_minute(uint64_t bits, int64_t minute, int64_t from, int64_t to, int64_t origin,
+                        struct seconds *seconds)
 {
-    struct window window = {.span = zone_span(cron->zone, at)};
-    window.low = window.span.start_s + window.span.offset_s;
-    window.high = window.span.end_s + window.span.offset_s;
-    if (at > 0) {
-        int64_t before = window.span.start_s + zone_span(cron->zone, at - 1).offset_s;
-        bool gap = before < window.low;
-        if (gap ? cron->gap == ZONE_GAP_AFTER : cron->overlap == ZONE_OVERLAP_FIRST)
-            window.low = before;
-    }
-    if (at + 1 < zone_span_count(cron->zone)) {
-        int64_t again = window.span.end_s + zone_span(cron->zone, at + 1).offset_s;
-        window.repeats = again < window.high;
-        if (window.repeats && cron->overlap == ZONE_OVERLAP_SECOND)
-            window.high = again;
-    }
-    return window;
+    if (minute >= to || minute + 60 <= from)
+        return;
+    if (minute < from)
+        bits = bits >> (from - minute) << (from - minute);
+    if (minute + 60 > to)
+        bits = below(bits, (int)(to - minute));
+    if (minute < origin)
+        seconds_add(seconds, 0, bits >> (origin - minute));
+    else
+        seconds_add(seconds, (int)(minute - origin), bits);
 }
 
-/* Instants far outside the years 1970 to 2199 are all the same to us, and overflow nothing. */
-static int64_t clamp(int64_t instant_s)
+static bool matches_day(const struct cron *cron, int64_t day)
 {
-    const int64_t low = -MARGIN_S;
-    const int64_t high = (CRON_LAST_YEAR + 2 - CRON_FIRST_YEAR) * INT64_C(366) * DAY_S;
-    return instant_s < low ? low : instant_s > high ? high : instant_s;
+    int64_t year;
+    int month, in_month;
+    if (day < 0 || day >= WALL_END_S / DAY_S)
+        return false;
+    if (cron->days_by == CRON_EVERY_DAY && cron->months == ALL_MONTHS && every_year(cron))
+        return true;
+    civil_from_days(day, &year, &month, &in_month);
+    return has_year(cron, year) && has(cron->months, month - 1) &&
+           has(matching_days(cron, day - (in_month - 1), days_in_month(year, month)), in_month - 1);
+}
+
+/* All hours that match look alike: with many minutes they are laid down as a whole. */
+struct hour {
+    bool whole;
+    uint64_t words[3600 / 64 + 1];
+};
+
+static struct hour hour_of(const struct cron *cron)
+{
+    struct hour hour = {.whole = __builtin_popcountll(cron->minutes) >= 16};
+    for (uint64_t left = hour.whole ? cron->minutes : 0; left != 0; left &= left - 1) {
+        int place = lowest(left) * 60, shift = place % 64;
+        hour.words[place / 64] |= cron->seconds << shift;
+        if (shift > 4)
+            hour.words[place / 64 + 1] |= cron->seconds >> (64 - shift);
+    }
+    return hour;
+}
+
+static void mark_wall(const void *of, int64_t from, int64_t to, int64_t origin,
+                      struct seconds *seconds)
+{
+    const struct cron *cron = of;
+    const struct hour pattern = hour_of(cron);
+    for (int64_t day = from < 0 ? 0 : from / DAY_S; day * DAY_S < to; day++) {
+        if (!matches_day(cron, day))
+            continue;
+        for (uint32_t hours = cron->hours; hours != 0; hours &= hours - 1) {
+            int64_t hour = day * DAY_S + lowest(hours) * 3600;
+            if (hour >= to || hour + 3600 <= from)
+                continue;
+            if (pattern.whole && hour >= from && hour + 3600 <= to) {
+                seconds_add_words(seconds, (int)(hour - origin), pattern.words,
+                                  sizeof pattern.words / sizeof *pattern.words);
+                continue;
+            }
+            for (uint64_t minutes = cron->minutes; minutes != 0; minutes &= minutes - 1)
+                mark_minute(cron->seconds, hour + lowest(minutes) * 60, from, to, origin, seconds);
+        }
+    }
+}
+
+static uint64_t day_class(const void *of, int64_t day)
+{
+    return matches_day(of, day);
+}
+
+const struct wall_pattern cron_pattern = {
+    .next = next_wall, .count = count_wall, .mark = mark_wall, .day_class = day_class};
+
+int64_t cron_matching_until(const struct cron *cron, int64_t reading)
+{
+    if (reading < 0 || reading >= WALL_END_S)
+        return reading;
+    int second = (int)(reading % 60), minute = (int)(reading / 60 % 60);
+    int hour = (int)(reading / 3600 % 24);
+    if (!has(cron->seconds, second) || !has(cron->minutes, minute) || !has(cron->hours, hour) ||
+        !matches_day(cron, reading / DAY_S))
+        return reading;
+    if (cron->seconds != ALL_SIXTY)
+        return reading + run(cron->seconds, second);
+    if (cron->minutes != ALL_SIXTY)
+        return reading - second + run(cron->minutes, minute) * 60;
+    return reading - second - minute * 60 + run(cron->hours, hour) * 3600;
+}
+
+struct wall cron_wall(const struct cron *cron)
+{
+    return (struct wall){&cron_pattern, cron, cron->zone, (enum zone_gap)cron->gap,
+                         (enum zone_overlap)cron->overlap};
 }
 
 int64_t cron_next(const struct cron *cron, int64_t after_s)
 {
-    int64_t from_s = clamp(after_s) + 1;
-    size_t at = zone_find(cron->zone, from_s);
-    for (;;) {
-        struct window window = window_of(cron, at);
-        int64_t low = window.low;
-        if (from_s > window.span.start_s && from_s + window.span.offset_s > low)
-            low = from_s + window.span.offset_s;
-        int64_t wall = next_wall(cron, low);
-        if (wall < window.high) {
-            int64_t instant_s = wall - window.span.offset_s;
-            return instant_s > window.span.start_s ? instant_s : window.span.start_s;
-        }
-        if (at + 1 == zone_span_count(cron->zone) || (wall == CRON_NONE && !window.repeats))
-            return CRON_NONE;
-        /* No reading before `wall` matches: leap to where it may be shown, unless the next span
-         * goes back. */
-        size_t leap =
-            window.repeats || wall == CRON_NONE ? 0 : zone_find(cron->zone, wall - MARGIN_S);
-        at = leap > at ? leap : at + 1;
-        from_s = zone_span(cron->zone, at).start_s;
-    }
+    struct wall wall = cron_wall(cron);
+    return wall_next(&wall, after_s);
 }
 
 int64_t cron_count(const struct cron *cron, int64_t after_s, int64_t until_s)
 {
-    int64_t count = 0, from_s = clamp(after_s) + 1, to_s = clamp(until_s) + 1;
-    if (from_s >= to_s)
-        return 0;
-    size_t last = zone_find(cron->zone, to_s - 1);
-    for (size_t at = zone_find(cron->zone, from_s); at <= last; at++) {
-        struct window window = window_of(cron, at);
-        int64_t start = window.span.start_s + window.span.offset_s;
-        int64_t low = window.low, high = window.high;
-        if (from_s > window.span.start_s && from_s + window.span.offset_s > low)
-            low = from_s + window.span.offset_s;
-        if (to_s + window.span.offset_s < high)
-            high = to_s + window.span.offset_s;
-        if (low < start) {
-            /* Whatever matches in the gap is one occurrence with what matches at its end. */
-            count += next_wall(cron, low) <= start;
-            low = start + 1;
-        }
-        count += count_wall(cron, low, high);
-    }
-    return count;
+    struct wall wall = cron_wall(cron);
+    return wall_count(&wall, after_s, until_s);
+}
+
+bool cron_ends(const struct cron *cron)
+{
+    return !has_year(cron, CRON_LAST_YEAR);
 }
 
 void cron_set_clock_change(struct cron *cron, enum zone_gap gap, enum zone_overlap overlap)

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "coord/schedule/wall.h"
 #include "coord/schedule/zone.h"
 
 #define CRON_FIRST_YEAR 1970
@@ -61,6 +62,16 @@ int64_t cron_next(const struct cron *cron, int64_t after_s);
 
 /* How many occurrences lie in (after_s, until_s]: exact, without visiting each. */
 int64_t cron_count(const struct cron *cron, int64_t after_s, int64_t until_s);
+
+/* Whether the last occurrence is known: the year field stops before CRON_LAST_YEAR. */
+bool cron_ends(const struct cron *cron);
+
+/* The expression as readings of a clock: `of` is a struct cron, whose zone is not asked. */
+extern const struct wall_pattern cron_pattern;
+struct wall cron_wall(const struct cron *cron); /* with its zone and policies */
+
+/* The reading itself where it does not match, or else a later one up to which all match. */
+int64_t cron_matching_until(const struct cron *cron, int64_t reading);
 
 /* Appends what the schedule means in English, one sentence without the zone. */
 void cron_describe(const struct cron *cron, struct buffer *text);

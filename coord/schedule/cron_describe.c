@@ -206,16 +206,21 @@ static const char *ordinal(int number)
     return names[number];
 }
 
-static void write_weekdays(const struct cron *cron, struct buffer *text)
+void cron_describe_weekdays(unsigned weekdays, struct buffer *text)
 {
     struct runs runs;
-    uint64_t bits = cron->weekdays;
+    uint64_t bits = weekdays;
     find_runs(&bits, 7, true, &runs);
+    /* An even step makes no sense in words here: Monday, Wednesday and Friday are named. */
+    write_runs(text, &runs, 7, write_weekday);
+}
+
+static void write_weekdays(const struct cron *cron, struct buffer *text)
+{
     buffer_string(text, "on ");
     if (cron->weekday_nth > 0)
         buffer_format(text, "the %s ", ordinal(cron->weekday_nth));
-    /* An even step makes no sense in words here: Monday, Wednesday and Friday are named. */
-    write_runs(text, &runs, 7, write_weekday);
+    cron_describe_weekdays(cron->weekdays, text);
     if (cron->weekday_nth > 0)
         buffer_string(text, " of the month");
 }
@@ -302,13 +307,6 @@ void cron_describe(const struct cron *cron, struct buffer *text)
 
 void cron_describe_clock_change(const struct cron *cron, struct buffer *text)
 {
-    static const char *const gap[] = {
-        [ZONE_GAP_AFTER] = "fires right after the change", [ZONE_GAP_SKIP] = "does not fire"};
-    static const char *const overlap[] = {[ZONE_OVERLAP_FIRST] = "fires the first time only",
-                                          [ZONE_OVERLAP_SECOND] = "fires the second time only",
-                                          [ZONE_OVERLAP_BOTH] = "fires both times"};
-    if (zone_fixed(cron->zone))
-        return;
-    buffer_format(text, "In %s a time the clock skips %s; one it shows twice %s.",
-                  zone_name(cron->zone), gap[cron->gap], overlap[cron->overlap]);
+    struct wall wall = cron_wall(cron);
+    wall_describe_clock_change(&wall, text);
 }

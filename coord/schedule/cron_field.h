@@ -27,10 +27,13 @@ struct cron_field {
 };
 
 extern const char *const cron_month_names[12];
-extern const char *const cron_weekday_names[7];
+extern const char *const cron_weekday_names[7]; /* from Sunday, as all bits of weekdays here */
 
 /* In five fields the weekdays count from Sunday = 0, in six and seven from Sunday = 1. */
 const struct cron_field *cron_field(enum cron_field_id id, bool is_unix);
+
+/* "Monday to Friday" */
+void cron_describe_weekdays(unsigned weekdays, struct buffer *text);
 
 /* A set of values of one field as the parser collects it. */
 struct cron_set {

@@ -1,6 +1,7 @@
 /*
- * Schedules of every kind: next, count and newest agree with each other and with plain stepping;
- * limits, phase and repetition; definitions that are refused; a day's outage of many triggers.
+ * What all kinds of schedule share: next, count and newest agree with each other and with plain
+ * stepping; limits, phase, repetition and the end of all; words; definitions that are refused; a
+ * day's outage of many triggers. Intervals, windows and calendars have tests of their own.
  */
 #include "base/clock.h"
 #include "coord/schedule/schedule.h"
@@ -212,12 +213,14 @@ static void extreme_instants_overflow_nothing(void **state)
     (void)state;
     static const int64_t extremes[] = {INT64_MIN, INT64_MIN + 1, -DAY_US,       -1,
                                        0,         NOW_US,        INT64_MAX - 1, INT64_MAX};
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind <= SCHEDULE_DAILY; kind++) {
         for (size_t i = 0; i < 8; i++) {
             struct schedule_spec spec = SCHEDULE_SPEC((enum schedule_kind)kind);
             spec.cron = "0 0 0 * * ?";
-            spec.every_us = SCHEDULE_EVERY_MAX_US;
+            spec.every_us = kind == SCHEDULE_DAILY ? DAY_US : SCHEDULE_EVERY_MAX_US;
             spec.anchor_us = spec.at_us = extremes[i];
+            spec.calendar_interval = i % 2 == 0 ? "100 years" : "1 day";
+            spec.repeat = i % 3 == 0 ? INT64_MAX : -1;
             struct schedule *schedule = schedule_new(&spec, zones, NULL);
             for (size_t k = 0; k < 64 && schedule != NULL; k++) {
                 int64_t after_us = extremes[k / 8], until_us = extremes[k % 8];
@@ -227,10 +230,103 @@ static void extreme_instants_overflow_nothing(void **state)
                 assert_true(newest_us == SCHEDULE_NONE ||
                             (newest_us > after_us && newest_us <= until_us));
                 assert_true(schedule_count(schedule, after_us, until_us) >= 0);
+                assert_true(schedule_final(schedule) > INT64_MIN);
             }
             schedule_free(schedule);
         }
     }
+}
+
+static void the_end_is_known_where_there_is_one(void **state)
+{
+    (void)state;
+    struct schedule_spec spec = SCHEDULE_SPEC(SCHEDULE_CRON);
+    static const struct {
+        const char *cron;
+        int64_t final_s; /* 0: it has no end, or never occurs */
+    } rows[] = {{"0 0 12 * * ?", 0},
+                {"0 0 12 29 2 ? 2030-2041", 2214129600},
+                {"0 0 12 30 2 ? 2030-2041", 0},
+                {"0 0 0 1 1 ? 2199", 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        spec.cron = rows[i].cron;
+        struct schedule *schedule = made(&spec);
+        int64_t final_us = rows[i].final_s > 0 ? rows[i].final_s * SECOND_US : SCHEDULE_NONE;
+        assert_int_equal(schedule_final(schedule), final_us);
+        schedule_free(schedule);
+    }
+    spec.cron = "0 0 12 * * ?";
+    spec.end_at_us = NOW_US; /* 22:13:20 */
+    struct schedule *schedule = made(&spec);
+    assert_int_equal(schedule_final(schedule), NOW_US - (10 * 3600 + 13 * 60 + 20) * SECOND_US);
+    schedule_free(schedule);
+    spec = (struct schedule_spec)SCHEDULE_SPEC(SCHEDULE_EVERY);
+    spec.every_us = 7 * SECOND_US;
+    spec.start_at_us = NOW_US;
+    schedule = made(&spec);
+    assert_int_equal(schedule_final(schedule), SCHEDULE_NONE);
+    schedule_free(schedule);
+    spec.repeat = 1000;
+    schedule = made(&spec);
+    assert_int_equal(schedule_final(schedule), NOW_US + 7000 * SECOND_US);
+    schedule_free(schedule);
+}
+
+static void check_words(const struct schedule_spec *spec, const char *words)
+{
+    struct buffer text = {0};
+    struct schedule *schedule = made(spec);
+    schedule_describe(schedule, &text);
+    assert_string_equal(buffer_text(&text), words);
+    buffer_free(&text);
+    schedule_free(schedule);
+}
+
+static void a_schedule_is_told_in_words(void **state)
+{
+    (void)state;
+    struct schedule_spec spec = SCHEDULE_SPEC(SCHEDULE_CRON);
+    spec.cron = "0 30 2 ? * MON-FRI";
+    check_words(&spec, "At 02:30 on Monday to Friday. In UTC.");
+    spec.timezone = "Europe/Berlin";
+    spec.end_at_us = NOW_US;
+    check_words(&spec,
+                "At 02:30 on Monday to Friday. In Europe/Berlin a time the clock skips fires "
+                "right after the change; one it shows twice fires the first time only. Not "
+                "after 2023-11-14T22:13:20.000Z.");
+    spec = (struct schedule_spec)SCHEDULE_SPEC(SCHEDULE_EVERY);
+    spec.every_us = 90 * SECOND_US;
+    spec.start_at_us = NOW_US;
+    spec.repeat = 0;
+    check_words(&spec, "Every 1m30s, counted from 2023-11-14T22:13:20.000Z. 1 time in all. Not "
+                       "before 2023-11-14T22:13:20.000Z.");
+    spec = (struct schedule_spec)SCHEDULE_SPEC(SCHEDULE_AT);
+    spec.at_us = NOW_US;
+    check_words(&spec, "Once, at 2023-11-14T22:13:20.000Z.");
+}
+
+static void only_clocks_have_policies_for_a_change(void **state)
+{
+    (void)state;
+    enum zone_gap gap = ZONE_GAP_DEFAULT;
+    enum zone_overlap overlap = ZONE_OVERLAP_DEFAULT;
+    struct schedule_spec spec = SCHEDULE_SPEC(SCHEDULE_CRON);
+    spec.cron = "0 0/5 * * * ?";
+    struct schedule *schedule = made(&spec);
+    assert_true(schedule_clock_change(schedule, &gap, &overlap));
+    assert_int_equal(gap, ZONE_GAP_SKIP);
+    assert_int_equal(overlap, ZONE_OVERLAP_BOTH);
+    schedule_free(schedule);
+    spec = (struct schedule_spec)SCHEDULE_SPEC(SCHEDULE_EVERY);
+    spec.every_us = SECOND_US;
+    schedule = made(&spec);
+    assert_false(schedule_clock_change(schedule, &gap, &overlap));
+    schedule_free(schedule);
+    spec = (struct schedule_spec)SCHEDULE_SPEC(SCHEDULE_CALENDAR_INTERVAL);
+    spec.calendar_interval = "1 hour";
+    schedule = made(&spec);
+    assert_false(schedule_clock_change(schedule, &gap, &overlap));
+    schedule_free(schedule);
 }
 
 static void check_refused(const struct schedule_spec *spec, const char *words)
@@ -268,6 +364,9 @@ static void a_wrong_definition_says_what_would_be_right(void **state)
     check_refused(&cron, "Europe/Berlin");
     struct schedule_spec at = SCHEDULE_SPEC(SCHEDULE_AT);
     check_refused(&at, "no instant");
+    spec.end_at_us = SCHEDULE_UNSET;
+    spec.timezone = "Europe/Berlim"; /* its calendar may need it */
+    check_refused(&spec, "Europe/Berlin");
 }
 
 int main(void)
@@ -281,6 +380,9 @@ int main(void)
         cmocka_unit_test(count_and_newest_agree_with_stepping),
         cmocka_unit_test(a_day_without_nodes_is_counted_fast),
         cmocka_unit_test(extreme_instants_overflow_nothing),
+        cmocka_unit_test(the_end_is_known_where_there_is_one),
+        cmocka_unit_test(a_schedule_is_told_in_words),
+        cmocka_unit_test(only_clocks_have_policies_for_a_change),
         cmocka_unit_test(a_wrong_definition_says_what_would_be_right),
     };
     return cmocka_run_group_tests(tests, open_zones, close_zones);
