@@ -15,13 +15,13 @@ WITH job AS MATERIALIZED (
 ), run AS MATERIALIZED (
     SELECT p.id, j.handler,
            CASE WHEN r.priority = coalesce(t.old, j.old) THEN coalesce(t.priority, j.priority) ELSE r.priority END AS priority
-      FROM rota.pending p JOIN job j ON j.id = p.job_id JOIN rota.route r ON r.id = p.route
+      FROM rota.pending p JOIN job j ON j.id = p.job_id JOIN rota.route r ON r.id = abs(p.route)
            LEFT JOIN trigger t ON t.id = p.trigger_id
 ), route AS MATERIALIZED (
     SELECT w.handler, w.priority, rota.route_of(w.handler, w.priority::smallint) AS id
       FROM (SELECT DISTINCT handler, priority FROM run) w
 )
 UPDATE rota.pending p
-   SET route = route.id
+   SET route = CASE WHEN p.lane IS NULL THEN route.id ELSE -route.id END
   FROM run JOIN route ON route.handler = run.handler AND route.priority = run.priority
- WHERE p.id = run.id AND p.route <> route.id
+ WHERE p.id = run.id AND abs(p.route) <> route.id

@@ -17,4 +17,6 @@ WITH given AS MATERIALIZED (
 ), definition AS (
     UPDATE rota.trigger t SET revision = $4::bigint FROM touched WHERE t.id = touched.id AND t.revision <> $4::bigint
 )
-UPDATE rota.trigger_due d SET route = touched.route, revision = $4::bigint FROM touched WHERE d.trigger_id = touched.id
+UPDATE rota.trigger_due d
+   SET route = CASE WHEN d.lane IS NULL THEN touched.route ELSE -touched.route END, revision = $4::bigint
+  FROM touched WHERE d.trigger_id = touched.id

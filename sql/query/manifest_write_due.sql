@@ -23,6 +23,7 @@ SELECT t.id, r.id, g.state::"char", $10::bigint, g.next_at, g.previous_at, g.fir
   FROM given g JOIN rota.trigger t ON t.name = g.trigger
        JOIN route r ON r.handler = g.handler AND r.priority = g.priority
 ON CONFLICT (trigger_id) DO UPDATE
-   SET route = excluded.route, state = excluded.state, revision = excluded.revision, next_at = excluded.next_at,
+   SET route = CASE WHEN d.lane IS NULL THEN excluded.route ELSE -excluded.route END, state = excluded.state, revision = excluded.revision, next_at = excluded.next_at,
        previous_at = coalesce(excluded.previous_at, d.previous_at), fired = d.fired + excluded.fired,
-       missed = d.missed + excluded.missed, misfired = d.misfired + excluded.misfired, error = NULL, error_at = NULL
+       missed = d.missed + excluded.missed, misfired = d.misfired + excluded.misfired, error = NULL, error_at = NULL,
+       pass_from = NULL, pass_until = NULL

@@ -102,7 +102,7 @@ class Nodes:
 def nodes(shared):
     yield Nodes(shared)
     shared.db.execute("TRUNCATE rota.job, rota.trigger, rota.trigger_due, rota.pending, rota.receipt, rota.incarnation, "
-                      "rota.task_history")
+                      "rota.task_history CASCADE")
 
 
 # --- claiming ---

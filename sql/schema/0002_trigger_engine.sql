@@ -1,0 +1,557 @@
+-- The trigger engine: more kinds of schedules, calendars, pauses, lanes.
+--
+-- What keeps a run or a trigger from running although it is due takes it out of the way of the claims
+-- and brings it back by an event: a paused trigger is not in the claim index, a run that is held is due
+-- at `infinity` and keeps its own time in held_due.
+--
+-- Lanes: the runs of a job with a limit share a lane, one for each value of its key. Whatever belongs to
+-- a lane stands under the negative of its route's id, so that only who knows lanes asks for it. Three
+-- rules keep lanes safe: a run of a lane is claimed together with a row of lane_slot, unique by lane and
+-- number; claiming, holding and releasing happen under the lane's advisory lock, claims only try it; who
+-- holds that lock waits for no row (SKIP LOCKED), so nothing can wait in a circle.
+
+-- ---- kinds of schedules and calendars ----
+
+CREATE TABLE rota.calendar (
+    id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name       text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 254),
+    source     text NOT NULL CHECK (source <> ''),
+    base       text REFERENCES rota.calendar (name) DEFERRABLE INITIALLY DEFERRED, -- excludes, too
+    definition text NOT NULL, -- canonical form of the declaration, and what is evaluated
+    revision   bigint NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+ALTER TABLE rota.trigger
+    DROP CONSTRAINT trigger_kind_check,
+    ADD CONSTRAINT trigger_kind_check CHECK (kind IN ('cron', 'every', 'at', 'calendar_interval', 'daily')),
+    ADD COLUMN calendar_interval text, -- '1 month'
+    ADD COLUMN daily_from text,        -- '08:00'; NULL: 00:00
+    ADD COLUMN daily_to text,          -- '18:00'; NULL: 24:00
+    ADD COLUMN daily_every_us bigint CHECK (daily_every_us > 0),
+    ADD COLUMN daily_days text[],      -- 'MON'; NULL: every day
+    ADD COLUMN calendar text REFERENCES rota.calendar (name) DEFERRABLE INITIALLY DEFERRED,
+    ADD COLUMN paused boolean NOT NULL DEFAULT false, -- by its own name
+    ADD CONSTRAINT trigger_calendar_interval_check
+        CHECK ((kind = 'calendar_interval') = (calendar_interval IS NOT NULL)),
+    ADD CONSTRAINT trigger_daily_check CHECK ((kind = 'daily') = (daily_every_us IS NOT NULL));
+CREATE INDEX trigger_calendar ON rota.trigger (calendar) WHERE calendar IS NOT NULL;
+
+ALTER TABLE rota.job
+    ADD COLUMN persist_data boolean NOT NULL DEFAULT false,
+    ADD COLUMN on_exhausted text NOT NULL DEFAULT 'fail' CHECK (on_exhausted IN ('fail', 'error')),
+    ADD COLUMN lane_limit integer CHECK (lane_limit >= 1), -- runs at once, of each key; NULL: any number
+    ADD COLUMN lane_key text CHECK (lane_key IS NULL OR lane_limit IS NOT NULL), -- JSON pointer into the data
+    ADD COLUMN paused boolean NOT NULL DEFAULT false, -- by its own name
+    ADD COLUMN held boolean NOT NULL DEFAULT false;   -- by its own name, its source's, or the fleet's
+
+-- What a job with persist_data was left with by its last successful run. Instead of the declared data.
+CREATE TABLE rota.job_data (
+    job_id     integer PRIMARY KEY REFERENCES rota.job ON DELETE CASCADE,
+    data       json NOT NULL,
+    run_id     bigint NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- ---- who serves a handler, and since when nobody does ----
+
+CREATE TABLE rota.handler (
+    name           text PRIMARY KEY,
+    last_served_at timestamptz NOT NULL
+);
+
+CREATE FUNCTION rota.handler_seen() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO rota.handler AS h (name, last_served_at)
+    SELECT DISTINCT w.name, CASE WHEN TG_OP = 'DELETE' THEN OLD.renewed_at ELSE now() END
+      FROM unnest(OLD.handlers) AS w(name)
+     ORDER BY w.name
+    ON CONFLICT (name) DO UPDATE SET last_served_at = greatest(h.last_served_at, excluded.last_served_at);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER incarnation_handlers AFTER DELETE OR UPDATE OF handlers ON rota.incarnation
+    FOR EACH ROW EXECUTE FUNCTION rota.handler_seen();
+
+-- ---- pauses and lanes: what is held ----
+
+ALTER TABLE rota.fleet ADD COLUMN paused boolean NOT NULL DEFAULT false;
+
+CREATE TABLE rota.source_pause (
+    source    text PRIMARY KEY,
+    paused_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The sign of trigger_due.route says whether it is about a lane; there is no row for the negative.
+ALTER TABLE rota.trigger_due
+    DROP CONSTRAINT trigger_due_route_fkey,
+    ADD COLUMN lane bigint,           -- NULL: its job has no limit
+    ADD COLUMN paused_at timestamptz, -- while it is paused
+    ADD COLUMN pass_from timestamptz, -- occurrences from here on
+    ADD COLUMN pass_until timestamptz, -- and before this fell while it was paused: they are passed over
+    ADD CONSTRAINT trigger_due_lane CHECK ((route < 0) = (lane IS NOT NULL)),
+    ADD CONSTRAINT trigger_due_blocked CHECK (state <> 'B' OR lane IS NOT NULL);
+CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, state, next_at) WHERE lane IS NOT NULL;
+
+ALTER TABLE rota.pending
+    ADD COLUMN lane bigint,
+    ADD COLUMN held "char" CHECK (held IN ('P', 'L')), -- its job is paused, its lane is full
+    ADD COLUMN held_due timestamptz,                   -- when it was due, while it is held
+    ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
+    ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
+CREATE INDEX pending_lane ON rota.pending (lane, held, held_due) WHERE lane IS NOT NULL;
+CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
+
+ALTER TABLE rota.receipt ADD COLUMN laned boolean NOT NULL DEFAULT false; -- lane runs and plain runs never share one
+
+-- A place in a lane, taken by a claimed run: what makes an overlap impossible.
+CREATE TABLE rota.lane_slot (
+    lane     bigint NOT NULL,
+    slot     integer NOT NULL CHECK (slot >= 1),
+    job_id   integer NOT NULL,
+    run_id   bigint NOT NULL,
+    fence    bigint NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (lane, slot)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX lane_slot_run ON rota.lane_slot (run_id);
+
+-- ---- lanes ----
+
+-- What a JSON pointer (RFC 6901) names in the data of a run: the run's own over its trigger's over its
+-- job's, of which the first that has the outermost key counts. NULL: nothing.
+CREATE FUNCTION rota.lane_value(pointer text, run_data json, trigger_data json, job_data json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    path text[] := ARRAY(SELECT replace(replace(p.step, '~1', '/'), '~0', '~')
+                           FROM unnest(string_to_array(substr(pointer, 2), '/')) WITH ORDINALITY AS p(step, place)
+                          ORDER BY p.place);
+BEGIN
+    IF json_typeof(run_data) = 'object' AND run_data -> path[1] IS NOT NULL THEN
+        RETURN run_data #>> path;
+    ELSIF json_typeof(trigger_data) = 'object' AND trigger_data -> path[1] IS NOT NULL THEN
+        RETURN trigger_data #>> path;
+    END IF;
+    RETURN job_data #>> path;
+END $$;
+
+-- The lane of a value of the key; runs without one share a lane. Also the key of its advisory lock.
+CREATE FUNCTION rota.lane_of(job integer, value text) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT hashtextextended('rota.lane/' || job || coalesce('/' || value, ''), 0)
+$$;
+
+-- The lane of a run as its job is defined now; NULL if it has none.
+CREATE FUNCTION rota.run_lane(job integer, trigger integer, run_data json) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT rota.lane_of(j.id, CASE WHEN j.lane_key IS NOT NULL
+                                   THEN rota.lane_value(j.lane_key, run_data, t.data, j.data) END)
+      FROM rota.job j LEFT JOIN rota.trigger t ON t.id = run_lane.trigger
+     WHERE j.id = run_lane.job AND j.lane_limit IS NOT NULL
+$$;
+
+-- Locks those of the lanes that nobody else has just now, until the end of the transaction, and tells
+-- which of their slots are free. A lane that is not among the answers is to be asked for again.
+CREATE FUNCTION rota.lane_rooms(wanted bigint[], limits integer[]) RETURNS TABLE (lane bigint, slots integer[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    mine bigint[] := '{}';
+    one bigint;
+BEGIN
+    FOR one IN SELECT DISTINCT w.lane FROM unnest(wanted) AS w(lane) ORDER BY 1 LOOP
+        IF pg_try_advisory_xact_lock(one) THEN
+            mine := mine || one;
+        END IF;
+    END LOOP;
+    RETURN QUERY -- a statement of its own: it sees what was committed before the locks were had
+    SELECT m.lane,
+           ARRAY(SELECT n.slot FROM generate_series(1, m.lane_limit) AS n(slot)
+                  WHERE NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = m.lane AND s.slot = n.slot)
+                  ORDER BY n.slot
+                  LIMIT greatest(0, least(300, m.lane_limit
+                                               - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = m.lane))))
+      FROM (SELECT w.lane, max(w.lane_limit) AS lane_limit FROM unnest(wanted, limits) AS w(lane, lane_limit)
+             WHERE w.lane = ANY (mine) GROUP BY w.lane) m;
+END $$;
+
+-- Wakes as many of those who wait for the lanes as fit: runs and triggers in one order of rank, the due
+-- time less a minute for each step of priority. Returns how many.
+CREATE FUNCTION rota.lane_wake(lanes bigint[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    one bigint;
+    woken bigint;
+BEGIN
+    FOR one IN SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane) ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock(one);
+    END LOOP;
+    WITH lane AS MATERIALIZED (
+        SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane)
+    ), run AS MATERIALIZED (
+        SELECT l.lane, w.id, w.job_id, w.rank
+          FROM lane l CROSS JOIN LATERAL (
+               SELECT p.id, p.job_id, p.held_due - r.priority * interval '1 minute' AS rank
+                 FROM rota.pending p JOIN rota.route r ON r.id = abs(p.route)
+                WHERE p.lane = l.lane AND p.held = 'L'
+                ORDER BY p.held_due LIMIT 100 FOR UPDATE OF p SKIP LOCKED) w
+    ), trigger AS MATERIALIZED (
+        SELECT l.lane, w.id, w.job_id, w.rank
+          FROM lane l CROSS JOIN LATERAL (
+               SELECT d.trigger_id AS id, t.job_id, d.next_at - r.priority * interval '1 minute' AS rank
+                 FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id
+                      JOIN rota.route r ON r.id = abs(d.route)
+                WHERE d.lane = l.lane AND d.state = 'B' AND NOT d.paused
+                ORDER BY d.next_at LIMIT 100 FOR UPDATE OF d SKIP LOCKED) w
+    ), chosen AS MATERIALIZED (
+        SELECT w.kind, w.id
+          FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank) AS place
+                  FROM (SELECT 'p' AS kind, run.* FROM run UNION ALL SELECT 't', trigger.* FROM trigger) a) w
+          JOIN rota.job j ON j.id = w.job_id
+         WHERE w.place <= coalesce(j.lane_limit, 100)
+                          - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)
+    ), runs AS (
+        UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
+         WHERE p.id = ANY (ARRAY(SELECT c.id FROM chosen c WHERE c.kind = 'p')) AND p.held = 'L'
+        RETURNING 1
+    ), triggers AS (
+        UPDATE rota.trigger_due d SET state = 'W'
+         WHERE d.trigger_id = ANY (ARRAY(SELECT c.id::integer FROM chosen c WHERE c.kind = 't')) AND d.state = 'B'
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM triggers) INTO woken;
+    IF woken > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane');
+    END IF;
+    RETURN woken;
+END $$;
+
+-- Gives back the slots of runs that have left their receipts, under these fences, and wakes who waits.
+CREATE FUNCTION rota.lane_release(runs bigint[], fences bigint[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    lanes bigint[];
+BEGIN
+    WITH gone AS (
+        DELETE FROM rota.lane_slot s USING unnest(runs, fences) AS o(run_id, fence)
+         WHERE s.run_id = o.run_id AND s.fence = o.fence
+        RETURNING s.lane
+    )
+    SELECT array_agg(DISTINCT g.lane) INTO lanes FROM gone g;
+    RETURN CASE WHEN lanes IS NULL THEN 0 ELSE rota.lane_wake(lanes) END;
+END $$;
+
+-- For the leader: wakes lanes that have room, somebody who waits, and nobody on his way; frees slots whose
+-- runs are out no more. Returns both counts; zero unless something went wrong.
+CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    lost bigint[];
+    lost_fences bigint[];
+    idle bigint[];
+BEGIN
+    SELECT array_agg(s.run_id), array_agg(s.fence) INTO lost, lost_fences
+      FROM rota.lane_slot s
+     WHERE s.taken_at < now() - interval '5 s'
+       AND NOT EXISTS (SELECT FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
+                        WHERE r.fence = s.fence AND o.id = s.run_id);
+    freed := coalesce(cardinality(lost), 0);
+    woken := CASE WHEN freed > 0 THEN rota.lane_release(lost, lost_fences) ELSE 0 END;
+    WITH RECURSIVE parked AS ( -- each lane once, however many wait in it
+        (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.lane IS NOT NULL AND p.held = 'L' ORDER BY p.lane LIMIT 1)
+        UNION ALL
+        SELECT n.lane, n.job_id FROM parked k CROSS JOIN LATERAL (
+               SELECT p.lane, p.job_id FROM rota.pending p
+                WHERE p.lane > k.lane AND p.held = 'L' ORDER BY p.lane LIMIT 1) n
+    ), blocked AS (
+        (SELECT d.lane, d.trigger_id FROM rota.trigger_due d
+          WHERE d.lane IS NOT NULL AND d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1)
+        UNION ALL
+        SELECT n.lane, n.trigger_id FROM blocked k CROSS JOIN LATERAL (
+               SELECT d.lane, d.trigger_id FROM rota.trigger_due d
+                WHERE d.lane > k.lane AND d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1) n
+    ), waiting AS (
+        SELECT k.lane, k.job_id FROM parked k
+        UNION SELECT b.lane, t.job_id FROM blocked b JOIN rota.trigger t ON t.id = b.trigger_id
+    )
+    SELECT array_agg(w.lane) INTO idle
+      FROM waiting w LEFT JOIN rota.job j ON j.id = w.job_id
+     WHERE (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane) < coalesce(j.lane_limit, 2147483647)
+       AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.lane = w.lane AND p.held IS NULL AND p.due <= now())
+       AND NOT EXISTS (SELECT FROM rota.trigger_due d
+                        WHERE d.lane = w.lane AND d.state = 'W' AND d.next_at <= now() AND NOT d.paused);
+    IF idle IS NOT NULL THEN
+        woken := woken + rota.lane_wake(idle);
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- After a change of jobs that have or had a limit: what waits moves to its lane of now, everybody tries
+-- again, and runs that are out already take their place in it, be it beyond the limit.
+CREATE FUNCTION rota.lanes_changed(names text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    jobs integer[] := ARRAY(SELECT j.id FROM rota.job j WHERE j.name = ANY (names));
+BEGIN
+    UPDATE rota.trigger_due d
+       SET lane = w.lane, route = CASE WHEN w.lane IS NULL THEN abs(d.route) ELSE -abs(d.route) END,
+           state = CASE d.state WHEN 'B' THEN 'W' ELSE d.state END
+      FROM (SELECT t.id, rota.run_lane(t.job_id, t.id, NULL) AS lane FROM rota.trigger t WHERE t.job_id = ANY (jobs)) w
+     WHERE d.trigger_id = w.id AND (d.lane IS DISTINCT FROM w.lane OR d.state = 'B' OR (d.route < 0) <> (w.lane IS NOT NULL));
+    UPDATE rota.pending p
+       SET lane = w.lane, route = CASE WHEN w.lane IS NULL THEN abs(p.route) ELSE -abs(p.route) END,
+           due = CASE p.held WHEN 'L' THEN p.held_due ELSE p.due END,
+           held_due = CASE p.held WHEN 'L' THEN NULL ELSE p.held_due END,
+           held = CASE p.held WHEN 'L' THEN NULL ELSE p.held END
+      FROM (SELECT q.id, rota.run_lane(q.job_id, q.trigger_id, q.data) AS lane
+              FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
+     WHERE p.id = w.id AND (p.lane IS DISTINCT FROM w.lane OR p.held = 'L' OR (p.route < 0) <> (w.lane IS NOT NULL));
+    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence)
+    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence
+      FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lane ORDER BY x.id) AS place
+              FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
+                      FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
+                     WHERE r.job_ids && jobs AND u.job_id = ANY (jobs)) x
+             WHERE x.lane IS NOT NULL
+               AND NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = x.lane AND s.run_id = x.id AND s.fence = x.fence)) o;
+    PERFORM pg_notify('rota.wake', 'lane');
+END $$;
+
+-- ---- pauses ----
+
+-- Makes the flags of jobs and triggers, and what waits of them, agree with what is paused by name.
+-- jobs: their ids, NULL for all; catch_up: occurrences that fell meanwhile are not passed over.
+CREATE FUNCTION rota.pause_settle(jobs integer[], catch_up boolean) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    changed bigint;
+    lanes bigint[];
+BEGIN
+    UPDATE rota.job j SET held = w.held
+      FROM (SELECT k.id, k.paused OR f.paused OR EXISTS (SELECT FROM rota.source_pause s WHERE s.source = k.source) AS held
+              FROM rota.job k CROSS JOIN rota.fleet f WHERE jobs IS NULL OR k.id = ANY (jobs)) w
+     WHERE j.id = w.id AND j.held <> w.held;
+    WITH flipped AS (
+        UPDATE rota.trigger_due d
+           SET paused = w.paused, paused_at = CASE WHEN w.paused THEN now() END,
+               pass_from = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_from
+                                ELSE coalesce(d.pass_from, d.paused_at, d.next_at) END,
+               pass_until = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_until
+                                 ELSE now() END
+          FROM (SELECT t.id, t.paused OR j.held AS paused FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id
+                 WHERE jobs IS NULL OR t.job_id = ANY (jobs)) w
+         WHERE d.trigger_id = w.id AND d.paused <> w.paused
+        RETURNING d.lane
+    )
+    SELECT count(*), array_agg(DISTINCT f.lane) FILTER (WHERE f.lane IS NOT NULL) INTO changed, lanes FROM flipped f;
+    UPDATE rota.pending p SET due = 'infinity', held = 'P', held_due = coalesce(p.held_due, p.due)
+      FROM rota.job j
+     WHERE j.id = p.job_id AND j.held AND p.held IS DISTINCT FROM 'P' AND (jobs IS NULL OR p.job_id = ANY (jobs));
+    UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
+      FROM rota.job j
+     WHERE j.id = p.job_id AND NOT j.held AND p.held = 'P' AND (jobs IS NULL OR p.job_id = ANY (jobs));
+    IF lanes IS NOT NULL THEN
+        PERFORM rota.lane_wake(lanes);
+    END IF;
+    UPDATE rota.fleet SET definition_revision = definition_revision + 1; -- nodes read the jobs again
+    PERFORM pg_notify('rota.wake', 'definitions');
+    RETURN changed;
+END $$;
+
+-- ---- runs on their way back ----
+
+-- The route of a run that goes back to pending: its job's of now, at the priority it has.
+CREATE OR REPLACE FUNCTION rota.route_now(old_route integer, job integer) RETURNS integer
+LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce((SELECT CASE WHEN j.handler = r.handler THEN r.id ELSE rota.route_of(j.handler, r.priority) END
+                            * CASE WHEN j.lane_limit IS NULL THEN 1 ELSE -1 END
+                       FROM rota.route r JOIN rota.job j ON j.id = job
+                      WHERE r.id = abs(old_route)), abs(old_route))
+$$;
+
+-- As in 0001, and: into their lanes of now, held if their jobs are paused.
+CREATE OR REPLACE FUNCTION rota.put_back(mine integer, fences bigint[], slots integer[], delays_ms bigint[],
+                                         more_attempts integer[], more_crashes integer[], recovering boolean[],
+                                         entries jsonb[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    moved bigint;
+    laned bigint;
+BEGIN
+    WITH wish AS MATERIALIZED (
+        SELECT * FROM unnest(fences, slots, delays_ms, more_attempts, more_crashes, recovering, entries)
+                      AS w(fence, slot, delay_ms, more_attempt, more_crash, recovering, entry)
+    ), receipt AS MATERIALIZED (
+        SELECT r FROM rota.receipt r
+         WHERE r.incarnation = mine AND r.fence IN (SELECT w.fence FROM wish w)
+         ORDER BY r.fence FOR UPDATE
+    ), taken AS MATERIALIZED ( -- each receipt is unpacked once
+        SELECT (h.r).fence AS fence, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
+    ), run AS MATERIALIZED (
+        SELECT w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*,
+               CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE t.due END AS again,
+               coalesce(j.held, false) AS job_held,
+               CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(t.job_id, t.trigger_id, t.data) END AS lane
+          FROM taken t JOIN wish w ON w.fence = t.fence AND w.slot = t.slot LEFT JOIN rota.job j ON j.id = t.job_id
+    ), rest AS MATERIALIZED (
+        SELECT (h.r).fence AS fence, bit_and(set_bit((h.r).open, run.slot, 0))::varbit AS open
+          FROM receipt h JOIN run ON run.fence = (h.r).fence
+         GROUP BY (h.r).fence
+    ), gone AS (
+        DELETE FROM rota.receipt r USING rest WHERE r.fence = rest.fence AND bit_count(rest.open) = 0
+    ), kept AS (
+        UPDATE rota.receipt r SET open = rest.open FROM rest
+         WHERE r.fence = rest.fence AND bit_count(rest.open) > 0
+    ), back AS (
+        INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
+                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due)
+        SELECT run.id, rota.route_now(run.route, run.job_id), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
+               run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
+               run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,
+               run.checkpoint,
+               CASE WHEN run.entry IS NULL THEN run.earlier ELSE rota.earlier_add(run.earlier, run.entry) END,
+               run.lane, CASE WHEN run.job_held THEN 'P'::"char" END, CASE WHEN run.job_held THEN run.again END
+          FROM run
+        RETURNING lane
+    )
+    SELECT count(*), count(b.lane) INTO moved, laned FROM back b;
+    IF moved > laned THEN
+        PERFORM pg_notify('rota.wake', '');
+    END IF;
+    IF laned > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane');
+    END IF;
+    RETURN moved;
+END $$;
+
+-- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
+-- running them. Until then the incarnation stays and `waits` is true.
+DROP FUNCTION rota.recover(integer);
+CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    dead_node text;
+    lease_over boolean;
+    lane_runs bigint[];
+    lane_fences bigint[];
+    laned bigint;
+BEGIN
+    SELECT i.node, i.lease_until <= clock_timestamp() INTO dead_node, lease_over
+      FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    WITH taken AS MATERIALIZED (
+        DELETE FROM rota.receipt r WHERE r.incarnation = dead AND (lease_over OR NOT r.laned) RETURNING r
+    ), run AS MATERIALIZED (
+        SELECT o.*, (t.r).fence AS fence, (t.r).claimed_at AS claimed_at, (t.r).laned AS laned,
+               j.name AS task, g.name AS trigger_name,
+               coalesce(j.requests_recovery, o.trigger_id IS NULL) AS recover,
+               o.attempt < j.max_attempts AS attempts_left, coalesce(j.held, false) AS job_held,
+               CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(o.job_id, o.trigger_id, o.data) END AS lane,
+               jsonb_build_object('attempt', o.attempt, 'node', dead_node, 'started_at', (t.r).claimed_at,
+                                  'outcome', 'lost', 'message', 'the node died') AS entry
+          FROM taken t CROSS JOIN LATERAL rota.receipt_runs(t.r) o
+          LEFT JOIN rota.job j ON j.id = o.job_id
+          LEFT JOIN rota.trigger g ON g.id = o.trigger_id
+    ), back AS (
+        INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
+                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due)
+        SELECT w.id, rota.route_now(w.route, w.job_id), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
+               w.trigger_id, w.scheduled_at, w.enqueued_at,
+               CASE WHEN w.recover THEN w.attempt ELSE w.attempt + 1 END, w.crashes, w.missed, true, w.data,
+               w.checkpoint, rota.earlier_add(w.earlier, w.entry),
+               w.lane, CASE WHEN w.job_held THEN 'P'::"char" END, CASE WHEN w.job_held THEN now() END
+          FROM run w WHERE w.recover OR w.attempts_left
+        RETURNING lane
+    ), over AS (
+        INSERT INTO rota.task_history (id, task, trigger, started_at, ended_at, status, outcome, node, attempt,
+                                       missed, scheduled_at, fence, task_details)
+        SELECT w.id, coalesce(w.task, '(deleted job)'), w.trigger_name, w.claimed_at, now(), 'unknown', 'lost', dead_node,
+               w.attempt, w.missed, w.scheduled_at, w.fence,
+               jsonb_strip_nulls(jsonb_build_object('status', 'unknown', 'message',
+                   'node ' || dead_node || ' died while it ran this', 'attempts', w.earlier))::json
+          FROM run w WHERE NOT coalesce(w.recover OR w.attempts_left, false)
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM back), (SELECT count(b.lane) FROM back b), (SELECT count(*) FROM over),
+           (SELECT array_agg(w.id) FROM run w WHERE w.laned), (SELECT array_agg(w.fence) FROM run w WHERE w.laned)
+      INTO put_back, laned, lost, lane_runs, lane_fences;
+    waits := EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation = dead);
+    IF NOT waits THEN
+        DELETE FROM rota.incarnation i WHERE i.id = dead;
+    END IF;
+    IF lane_runs IS NOT NULL THEN
+        PERFORM rota.lane_release(lane_runs, lane_fences);
+    END IF;
+    IF put_back > laned THEN
+        PERFORM pg_notify('rota.wake', '');
+    END IF;
+    IF laned > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane');
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- ---- what can be seen ----
+
+-- Runs that are not over yet: waiting and started. held: why a due one waits, if not for a slot.
+CREATE OR REPLACE VIEW rota.run AS
+    SELECT p.id, 'pending'::text AS state, p.job_id, p.trigger_id, coalesce(p.held_due, p.due) AS due, p.scheduled_at,
+           p.enqueued_at, p.attempt, p.missed, p.recovering, NULL::text AS node, NULL::timestamptz AS started_at,
+           NULL::bigint AS fence, CASE p.held WHEN 'P' THEN 'paused' WHEN 'L' THEN 'lane' END AS held, p.lane
+      FROM rota.pending p
+    UNION ALL
+    SELECT o.id, 'started', o.job_id, o.trigger_id, o.due, o.scheduled_at, o.enqueued_at, o.attempt, o.missed,
+           o.recovering, i.node, r.claimed_at, r.fence, NULL,
+           CASE WHEN r.laned THEN (SELECT s.lane FROM rota.lane_slot s WHERE s.run_id = o.id AND s.fence = r.fence LIMIT 1) END
+      FROM rota.receipt r JOIN rota.incarnation i ON i.id = r.incarnation
+           CROSS JOIN LATERAL rota.receipt_runs(r) o;
+
+CREATE OR REPLACE VIEW rota.trigger_state AS
+    SELECT t.name AS trigger, j.name AS job, j.source, t.kind,
+           coalesce(t.cron, t.every_us / 1000 || ' ms', t.at::text, t.calendar_interval,
+                    'every ' || t.daily_every_us / 1000 || ' ms from ' || coalesce(t.daily_from, '00:00') || ' to '
+                    || coalesce(t.daily_to, '24:00') || coalesce(' on ' || array_to_string(t.daily_days, ', '), '')) AS schedule,
+           t.timezone,
+           CASE d.state WHEN 'W' THEN 'waiting' WHEN 'B' THEN 'blocked' WHEN 'E' THEN 'error' ELSE 'complete' END AS state,
+           d.paused, d.next_at, d.previous_at, d.fired, d.missed, d.misfired, d.error, d.error_at, t.start_at, t.end_at,
+           coalesce(t.priority, j.priority) AS priority, j.handler,
+           EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers)) AS served,
+           CASE WHEN NOT EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers))
+                THEN coalesce((SELECT h.last_served_at FROM rota.handler h WHERE h.name = j.handler), j.changed_at)
+           END AS unserved_since,
+           CASE WHEN NOT d.paused THEN '{}'::text[]
+                ELSE array_remove(ARRAY[CASE WHEN f.paused THEN 'all' END,
+                                        CASE WHEN EXISTS (SELECT FROM rota.source_pause s WHERE s.source = j.source) THEN 'source' END,
+                                        CASE WHEN j.paused THEN 'job' END,
+                                        CASE WHEN t.paused THEN 'trigger' END], NULL) END AS paused_by,
+           d.paused_at, t.calendar, d.lane
+      FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id JOIN rota.trigger_due d ON d.trigger_id = t.id
+           CROSS JOIN rota.fleet f;
+
+-- Lanes that are in use, or waited for.
+CREATE VIEW rota.lane_state AS
+    WITH used AS (
+        SELECT s.lane, s.job_id, s.run_id AS running, NULL::bigint AS parked, NULL::integer AS blocked,
+               s.taken_at AS since, r.trigger_id, r.data
+          FROM rota.lane_slot s LEFT JOIN LATERAL (
+               SELECT o.trigger_id, o.data FROM rota.receipt c CROSS JOIN LATERAL rota.receipt_runs(c) o
+                WHERE c.fence = s.fence AND o.id = s.run_id) r ON true
+        UNION ALL
+        SELECT p.lane, p.job_id, NULL, p.id, NULL, p.held_due, p.trigger_id, p.data
+          FROM rota.pending p WHERE p.lane IS NOT NULL AND p.held = 'L'
+        UNION ALL
+        SELECT d.lane, t.job_id, NULL, NULL, d.trigger_id, d.next_at, d.trigger_id, NULL
+          FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id WHERE d.lane IS NOT NULL AND d.state = 'B'
+    )
+    SELECT u.lane, j.name AS job, j.source, j.lane_limit AS "limit",
+           min(CASE WHEN j.lane_key IS NOT NULL THEN rota.lane_value(j.lane_key, u.data, t.data, j.data) END) AS key,
+           count(u.running) AS running, count(u.parked) AS parked, count(u.blocked) AS blocked,
+           coalesce(array_agg(u.running ORDER BY u.running) FILTER (WHERE u.running IS NOT NULL), '{}') AS runs,
+           min(u.since) FILTER (WHERE u.running IS NOT NULL) AS busy_since,
+           min(u.since) FILTER (WHERE u.running IS NULL) AS waiting_since
+      FROM used u LEFT JOIN rota.job j ON j.id = u.job_id LEFT JOIN rota.trigger t ON t.id = u.trigger_id
+     GROUP BY u.lane, u.job_id, j.name, j.source, j.lane_limit;
+
+INSERT INTO rota.schema_version (version, name, needs) VALUES (2, '0002_trigger_engine', 1);
