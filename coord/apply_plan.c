@@ -263,6 +263,7 @@ void plan_take_due(struct apply_plan *plan, const PGresult *rows)
         int64_t clock_us = row_time(rows, i, 5);
         if (clock_us > plan->clock_us)
             plan->clock_us = clock_us;
+        found->pass = (struct misfire_pass){row_time(rows, i, 6), time_or_unset(rows, i, 7)};
     }
 }
 
@@ -310,7 +311,8 @@ static void settle(struct apply_plan *plan, struct found_trigger *was, const str
     struct plan_trigger *planned = was->planned;
     if (old->schedule == NULL || plan->run_count >= RUNS_MAX)
         return;
-    misfire_decide(old->schedule, &old->rule, was->next_at_us, plan->clock_us, decision);
+    misfire_decide_passing(old->schedule, &old->rule, was->next_at_us, &was->pass, plan->clock_us,
+                           decision);
     add_runs(plan, planned, decision);
     planned->settled = true;
     planned->fired = decision->run_count;

@@ -31,6 +31,7 @@ struct found_trigger {
     bool job_goes; /* and it with it */
     bool locked;
     bool paused;                  /* known once it is locked */
+    struct misfire_pass pass;     /* likewise */
     struct plan_trigger *planned; /* NULL: it goes */
 };
 

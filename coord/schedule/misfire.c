@@ -24,6 +24,15 @@ const char *misfire_policy_name(enum misfire_policy policy)
     return policy_names[policy];
 }
 
+/* Unfired occurrences from first_us on that are decided about at until_us. */
+struct stretch {
+    int64_t first_us; /* SCHEDULE_NONE: there are none */
+    int64_t until_us;
+    int64_t on_time_us[MISFIRE_ON_TIME_MAX]; /* newest first */
+    int on_time_count;
+    int64_t late_us; /* the newest that is not on time; SCHEDULE_NONE: all are */
+};
+
 static void add_run(struct misfire_decision *decision, int64_t scheduled_us, bool made_up)
 {
     decision->runs[decision->run_count++] =
@@ -31,54 +40,82 @@ static void add_run(struct misfire_decision *decision, int64_t scheduled_us, boo
     decision->made_up_count += made_up;
 }
 
-/*
- * The occurrences on time, newest first, into on_time[]. Returns how many; *ret_late_us is the
- * newest occurrence that is not among them, SCHEDULE_NONE if all are.
- */
-static int find_on_time(const struct schedule *schedule, int64_t tolerance_us, int64_t first_us,
-                        int64_t now_us, int64_t on_time[MISFIRE_ON_TIME_MAX], int64_t *ret_late_us)
+/* Finds those on time, `most` at most, and the newest of the others. */
+static void find_on_time(const struct schedule *schedule, int64_t tolerance_us, int most,
+                         struct stretch *stretch)
 {
-    int64_t until_us = now_us;
+    int64_t until_us = stretch->until_us, first_us = stretch->first_us;
     for (int count = 0;; count++) {
         int64_t newest_us =
             until_us >= first_us ? schedule_newest(schedule, first_us, until_us) : SCHEDULE_NONE;
         if (newest_us == SCHEDULE_NONE && until_us >= first_us)
             newest_us = first_us; /* an occurrence by definition */
-        *ret_late_us = newest_us;
-        if (newest_us == SCHEDULE_NONE || count == MISFIRE_ON_TIME_MAX ||
-            now_us - newest_us > tolerance_us)
-            return count;
-        on_time[count] = newest_us;
+        stretch->late_us = newest_us;
+        stretch->on_time_count = count;
+        if (newest_us == SCHEDULE_NONE || count == most ||
+            stretch->until_us - newest_us > tolerance_us)
+            return;
+        stretch->on_time_us[count] = newest_us;
         until_us = newest_us - 1;
     }
 }
 
-/* The policy's answer for the occurrences from first_us to newest_us, `count` in all. */
-static void make_up(const struct schedule *schedule, const struct misfire_rule *rule,
-                    int64_t first_us, int64_t newest_us, int64_t count, int64_t now_us,
-                    struct misfire_decision *decision)
+/* How many of the late occurrences the policy makes up. */
+static int64_t wanted_of(const struct misfire_rule *rule, const struct stretch *stretch,
+                         int64_t count, const struct misfire_decision *decision)
 {
-    int64_t wanted = 1;
-    if (rule->policy == MISFIRE_SKIP && now_us - newest_us > rule->threshold_us)
-        wanted = 0;
-    if (rule->policy == MISFIRE_FIRE_ALL)
-        wanted = count < rule->limit ? count : rule->limit;
-    decision->missed = count - wanted;
+    if (rule->policy == MISFIRE_SKIP)
+        return stretch->until_us - stretch->late_us <= rule->threshold_us;
+    if (rule->policy == MISFIRE_FIRE_ONCE)
+        return 1;
+    int64_t room = rule->limit - decision->made_up_count;
+    return count < room ? count : room;
+}
+
+/* The policy's answer for the occurrences from first_us to late_us. */
+static void make_up(const struct schedule *schedule, const struct misfire_rule *rule,
+                    const struct stretch *stretch, struct misfire_decision *decision)
+{
+    int64_t count = 1 + schedule_count(schedule, stretch->first_us, stretch->late_us);
+    int64_t wanted = wanted_of(rule, stretch, count, decision);
+    decision->missed += count - wanted;
     if (wanted == 0)
         return;
-    int64_t at_us = rule->policy == MISFIRE_FIRE_ALL ? first_us : newest_us;
+    int64_t at_us = rule->policy == MISFIRE_FIRE_ALL ? stretch->first_us : stretch->late_us;
     for (int64_t i = 0; i < wanted; i++) {
         add_run(decision, at_us, true);
         if (i + 1 < wanted)
             at_us = schedule_next(schedule, at_us);
     }
-    decision->runs[decision->run_count - 1].missed = decision->missed;
+    decision->runs[decision->run_count - 1].missed = count - wanted;
 }
 
-void misfire_decide(const struct schedule *schedule, const struct misfire_rule *rule,
-                    int64_t first_unfired_us, int64_t now_us, struct misfire_decision *ret_decision)
+static void decide(const struct schedule *schedule, const struct misfire_rule *rule,
+                   const struct stretch *stretch, struct misfire_decision *decision)
 {
-    int64_t on_time[MISFIRE_ON_TIME_MAX], late_us;
+    if (stretch->late_us != SCHEDULE_NONE)
+        make_up(schedule, rule, stretch, decision);
+    for (int i = stretch->on_time_count; i > 0; i--)
+        add_run(decision, stretch->on_time_us[i - 1], false);
+}
+
+/* How many occurrences are passed over; *ret_after_us is the first that comes after them. */
+static int64_t pass_over(const struct schedule *schedule, const struct misfire_pass *pass,
+                         int64_t first_us, int64_t *ret_after_us)
+{
+    int64_t last_us = pass->until_us - 1;
+    *ret_after_us = schedule_next(schedule, last_us);
+    if (first_us >= pass->from_us)
+        return 1 + schedule_count(schedule, first_us, last_us);
+    return schedule_count(schedule, pass->from_us - 1, last_us);
+}
+
+void misfire_decide_passing(const struct schedule *schedule, const struct misfire_rule *rule,
+                            int64_t first_unfired_us, const struct misfire_pass *pass,
+                            int64_t now_us, struct misfire_decision *ret_decision)
+{
+    struct stretch before = {.first_us = SCHEDULE_NONE, .late_us = SCHEDULE_NONE};
+    struct stretch after = {.first_us = first_unfired_us, .until_us = now_us};
     assert(rule->limit >= 1 && rule->limit <= MISFIRE_LIMIT_MAX);
     assert(rule->tolerance_us >= 0 && rule->threshold_us >= 0);
     ret_decision->run_count = ret_decision->made_up_count = 0;
@@ -86,13 +123,26 @@ void misfire_decide(const struct schedule *schedule, const struct misfire_rule *
     ret_decision->next_us = first_unfired_us;
     if (first_unfired_us > now_us)
         return;
-    int count =
-        find_on_time(schedule, rule->tolerance_us, first_unfired_us, now_us, on_time, &late_us);
-    if (late_us != SCHEDULE_NONE) {
-        int64_t late_count = 1 + schedule_count(schedule, first_unfired_us, late_us);
-        make_up(schedule, rule, first_unfired_us, late_us, late_count, now_us, ret_decision);
+    if (pass != NULL && pass->until_us != SCHEDULE_UNSET && pass->from_us < pass->until_us &&
+        pass->from_us <= now_us && first_unfired_us < pass->until_us) {
+        ret_decision->missed = pass_over(schedule, pass, first_unfired_us, &after.first_us);
+        if (first_unfired_us < pass->from_us) {
+            before.first_us = first_unfired_us;
+            before.until_us = pass->from_us - 1;
+        }
     }
-    while (count > 0)
-        add_run(ret_decision, on_time[--count], false);
-    ret_decision->next_us = schedule_next(schedule, now_us);
+    find_on_time(schedule, rule->tolerance_us, MISFIRE_ON_TIME_MAX, &after);
+    if (before.first_us != SCHEDULE_NONE)
+        find_on_time(schedule, rule->tolerance_us, MISFIRE_ON_TIME_MAX - after.on_time_count,
+                     &before);
+    decide(schedule, rule, &before, ret_decision);
+    decide(schedule, rule, &after, ret_decision);
+    ret_decision->next_us =
+        after.first_us > now_us ? after.first_us : schedule_next(schedule, now_us);
+}
+
+void misfire_decide(const struct schedule *schedule, const struct misfire_rule *rule,
+                    int64_t first_unfired_us, int64_t now_us, struct misfire_decision *ret_decision)
+{
+    misfire_decide_passing(schedule, rule, first_unfired_us, NULL, now_us, ret_decision);
 }

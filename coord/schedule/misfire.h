@@ -50,6 +50,12 @@ int misfire_policy_parse(const char *text, enum misfire_policy *ret_policy,
                          struct rota_error *error); /* 0, or -1 with what would be right */
 const char *misfire_policy_name(enum misfire_policy policy);
 
+/* Occurrences at from_us or later and before until_us fell while the trigger was paused. */
+struct misfire_pass {
+    int64_t from_us;
+    int64_t until_us; /* SCHEDULE_UNSET: none did */
+};
+
 /*
  * Decides about the occurrences from first_unfired_us (the trigger's stored next_at, itself one
  * even if the schedule has changed since) up to now_us. Those at most the tolerance late, the
@@ -58,5 +64,16 @@ const char *misfire_policy_name(enum misfire_policy policy);
 void misfire_decide(const struct schedule *schedule, const struct misfire_rule *rule,
                     int64_t first_unfired_us, int64_t now_us,
                     struct misfire_decision *ret_decision);
+
+/*
+ * The same for a trigger that was paused. What is older than the pause is decided as it would have
+ * been just before it began, what is inside is counted in `missed` and stands behind no run, what
+ * is newer is decided as always. Both together have no more than the newest MISFIRE_ON_TIME_MAX on
+ * time and, of fire_all, the oldest `limit` made up. A pass that begins after now, by a clock that
+ * was set back, is none.
+ */
+void misfire_decide_passing(const struct schedule *schedule, const struct misfire_rule *rule,
+                            int64_t first_unfired_us, const struct misfire_pass *pass,
+                            int64_t now_us, struct misfire_decision *ret_decision);
 
 #endif

@@ -30,4 +30,5 @@ ON CONFLICT (trigger_id) DO UPDATE
        revision = excluded.revision, next_at = excluded.next_at,
        previous_at = coalesce(excluded.previous_at, d.previous_at), fired = d.fired + excluded.fired,
        missed = d.missed + excluded.missed, misfired = d.misfired + excluded.misfired, error = NULL, error_at = NULL,
-       pass_from = NULL, pass_until = NULL
+       pass_from = CASE WHEN excluded.next_at < d.pass_until THEN d.pass_from END, -- of use while it stays due
+       pass_until = CASE WHEN excluded.next_at < d.pass_until THEN d.pass_until END
