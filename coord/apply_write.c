@@ -1,11 +1,12 @@
 /* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h.
  */
-#include "coord/apply_plan.h"
+#include "coord/apply_calendar.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "store/store.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,21 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
 
 /* --- triggers -------------------------------------------------------------------------------- */
 
+static const char *state_text(char state)
+{
+    switch (state) {
+    case 'W':
+        return "W";
+    case 'B':
+        return "B";
+    case 'C':
+        return "C";
+    default:
+        assert(state == 'E');
+        return "E";
+    }
+}
+
 #define TRIGGER_COLUMN(type, function, expression)                                                 \
     static type function(const void *row)                                                          \
     {                                                                                              \
@@ -206,15 +222,12 @@ TRIGGER_COLUMN(const char *, trigger_daily_to, trigger->daily_to)
 TRIGGER_COLUMN(int64_t, trigger_daily_every, trigger->daily_every_us)
 TRIGGER_COLUMN(const char *, trigger_calendar, trigger->calendar)
 TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
-TRIGGER_COLUMN(int64_t, trigger_next, planned->next_at_us)
-TRIGGER_COLUMN(int64_t, trigger_previous, planned->previous_at_us)
-TRIGGER_COLUMN(int64_t, trigger_fired, planned->fired)
-TRIGGER_COLUMN(int64_t, trigger_missed, planned->missed)
-TRIGGER_COLUMN(int64_t, trigger_misfired, planned->misfired)
-TRIGGER_COLUMN(const char *, trigger_state,
-               planned->state == 'C'   ? "C"
-               : planned->state == 'B' ? "B"
-                                       : "W")
+TRIGGER_COLUMN(int64_t, trigger_next, planned->due.next_at_us)
+TRIGGER_COLUMN(int64_t, trigger_previous, planned->due.previous_at_us)
+TRIGGER_COLUMN(int64_t, trigger_fired, planned->due.fired)
+TRIGGER_COLUMN(int64_t, trigger_missed, planned->due.missed)
+TRIGGER_COLUMN(int64_t, trigger_misfired, planned->due.misfired)
+TRIGGER_COLUMN(const char *, trigger_state, state_text(planned->due.state))
 TRIGGER_COLUMN(int64_t, trigger_old_id, planned->was->id)
 TRIGGER_COLUMN(int64_t, trigger_old_priority,
                planned->was->priority != MANIFEST_UNSET ? planned->was->priority
@@ -296,7 +309,7 @@ static int fire_due(const struct apply_plan *plan, struct store *store, struct r
     bool *made_up = mem_array(count, sizeof *made_up);
     for (size_t i = 0; i < count; i++) {
         const struct plan_run *made = &plan->runs[i];
-        names[i] = made->trigger->trigger->name;
+        names[i] = made->trigger;
         scheduled[i] = made->scheduled_us;
         missed[i] = made->missed < INT32_MAX ? (int32_t)made->missed : INT32_MAX;
         made_up[i] = made->made_up;
@@ -312,6 +325,96 @@ static int fire_due(const struct apply_plan *plan, struct store *store, struct r
     free(scheduled);
     free(missed);
     free(made_up);
+    return failed;
+}
+
+/* --- calendars, and triggers that follow them ------------------------------------------------- */
+
+#define CALENDAR_COLUMN(function, expression)                                                      \
+    static const char *function(const void *row)                                                   \
+    {                                                                                              \
+        const struct plan_calendar *calendar = row;                                                \
+        return expression;                                                                         \
+    }
+
+CALENDAR_COLUMN(calendar_name, calendar->name)
+CALENDAR_COLUMN(calendar_source, calendar->source)
+CALENDAR_COLUMN(calendar_base, calendar->base)
+CALENDAR_COLUMN(calendar_definition, calendar->declared->definition)
+
+static int write_calendars(struct apply_plan *plan, struct store *store, int64_t revision,
+                           struct rota_error *error)
+{
+    const void **rows = mem_array(plan->calendar_count, sizeof *rows);
+    struct columns columns = {.rows = rows};
+    for (size_t i = 0; i < plan->calendar_count; i++)
+        if (plan->calendars[i].changed)
+            rows[columns.count++] = &plan->calendars[i];
+    int failed = 0;
+    if (columns.count > 0) {
+        add_texts(&columns, calendar_name);
+        add_texts(&columns, calendar_source);
+        add_texts(&columns, calendar_base);
+        add_texts(&columns, calendar_definition);
+        params_int64(&columns.params, revision);
+        failed = run(&columns, store, SQL_MANIFEST_WRITE_CALENDARS, error);
+    }
+    free(rows);
+    return failed;
+}
+
+static int remove_calendars(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    const void **rows = mem_array(plan->calendar_count, sizeof *rows);
+    struct columns columns = {.rows = rows};
+    for (size_t i = 0; i < plan->calendar_count; i++)
+        if (plan->calendars[i].goes)
+            rows[columns.count++] = &plan->calendars[i];
+    int failed = 0;
+    if (columns.count > 0) {
+        add_texts(&columns, calendar_name);
+        failed = run(&columns, store, SQL_MANIFEST_REMOVE_CALENDARS, error);
+    }
+    free(rows);
+    return failed;
+}
+
+#define MOVE_COLUMN(type, function, expression)                                                    \
+    static type function(const void *row)                                                          \
+    {                                                                                              \
+        const struct plan_move *move = row;                                                        \
+        return expression;                                                                         \
+    }
+
+MOVE_COLUMN(int64_t, move_id, move->was->id)
+MOVE_COLUMN(const char *, move_state, state_text(move->due.state))
+MOVE_COLUMN(int64_t, move_next, move->due.next_at_us)
+MOVE_COLUMN(int64_t, move_previous, move->due.previous_at_us)
+MOVE_COLUMN(int64_t, move_fired, move->due.fired)
+MOVE_COLUMN(int64_t, move_missed, move->due.missed)
+MOVE_COLUMN(int64_t, move_misfired, move->due.misfired)
+
+static int move_triggers(struct apply_plan *plan, struct store *store, int64_t revision,
+                         struct rota_error *error)
+{
+    const void **rows = mem_array(plan->move_count, sizeof *rows);
+    struct columns columns = {.rows = rows};
+    for (size_t i = 0; i < plan->move_count; i++)
+        if (plan->moves[i].was->locked) /* or deleted since it was read */
+            rows[columns.count++] = &plan->moves[i];
+    int failed = 0;
+    if (columns.count > 0) {
+        add_int32s(&columns, move_id);
+        add_texts(&columns, move_state);
+        add_times(&columns, move_next);
+        add_times(&columns, move_previous);
+        add_int64s(&columns, move_fired);
+        add_int64s(&columns, move_missed);
+        add_int64s(&columns, move_misfired);
+        params_int64(&columns.params, revision);
+        failed = run(&columns, store, SQL_MANIFEST_MOVE_TRIGGERS, error);
+    }
+    free(rows);
     return failed;
 }
 
@@ -489,15 +592,21 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
     if (failed == 0)
         failed = move_pending(plan, store, rows, error);
     if (failed == 0)
+        failed = write_calendars(plan, store, revision, error);
+    if (failed == 0)
         failed = write_all_jobs(plan, store, rows, revision, error);
     if (failed == 0)
         failed = write_all_triggers(plan, store, rows, revision, error);
+    if (failed == 0)
+        failed = move_triggers(plan, store, revision, error);
     if (failed == 0 && plan->run_count > 0)
         failed = fire_due(plan, store, error);
     if (failed == 0)
         failed = settle_jobs(plan, store, error);
     if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
         failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
+    if (failed == 0)
+        failed = remove_calendars(plan, store, error);
     free(rows);
     if (failed != 0)
         return -1;

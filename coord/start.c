@@ -143,8 +143,7 @@ struct reset {
 static void evaluate(struct node *node, const PGresult *result, struct reset *reset)
 {
     for (int row = 0; row < PQntuples(result); row++) {
-        struct trigger *trigger =
-            trigger_from_row(result, row, node->zones, node->config->misfire_threshold_us);
+        struct trigger *trigger = definitions_read(node->definitions, result, row);
         if (trigger->schedule != NULL) {
             int64_t next = schedule_next(trigger->schedule, node_database_now(node));
             reset->ids[reset->count] = trigger->id;

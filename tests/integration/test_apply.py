@@ -137,7 +137,7 @@ def test_applying_again_touches_nothing(rota, apply):
                               ("create", "trigger", "t3"), ("create", "job", "b")]
     before = versions(rota)
     again = apply(declared)
-    assert (again["changes"], again["unchanged"]) == ([], {"jobs": 2, "triggers": 3})
+    assert (again["changes"], again["unchanged"]) == ([], {"calendars": 0, "jobs": 2, "triggers": 3})
     spelled_out = copy.deepcopy(declared)
     spelled_out["jobs"].reverse()
     spelled_out["jobs"][0].update({"priority": 5, "data": {}, "retry": {"max_attempts": 1}})

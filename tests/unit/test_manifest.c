@@ -204,8 +204,8 @@ static const struct refusal trigger_refusals[] = {
     {DAILY("\"every\":\"500ms\""),
      "m:3:30: job \"j\", trigger \"t\", daily: \"every\" must be a duration from 1s to 1d such as "
      "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"500ms\""},
-    {DAILY("\"every\":\"1500ms\""),
-     "m:3:21: job \"j\", trigger \"t\": daily: every 1s500ms: expected whole seconds, from 1s to 24h"},
+    {DAILY("\"every\":\"1500ms\""), "m:3:21: job \"j\", trigger \"t\": daily: every 1s500ms: "
+                                    "expected whole seconds, from 1s to 24h"},
     {DAILY("\"every\":\"1h\",\"from\":\"8\""), "m:3:42: job \"j\", trigger \"t\", daily: \"8\" is "
                                                "no time of day: expected HH:MM or HH:MM:SS, as "
                                                "in 08:00"},

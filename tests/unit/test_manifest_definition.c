@@ -144,7 +144,7 @@ static void the_canonical_form_does_not_change(void **state)
               "\"misfire_tolerance\":\"1s\"} "
               "{\"job\":\"j\",\"every\":\"1m30s\",\"repeat\":3} "
               "{\"job\":\"j\",\"at\":\"2030-01-01T00:00:00.000Z\"} "
-              "{\"job\":\"j\",\"repeat\":5,\"calendar_interval\":\"2 weeks\",\"calendar\":\"c\"} "
+              "{\"job\":\"j\",\"calendar_interval\":\"2 weeks\",\"repeat\":5,\"calendar\":\"c\"} "
               "{\"job\":\"j\",\"daily\":{\"from\":\"08:00:30\",\"to\":\"18:00\",\"every\":\"15m\","
               "\"days\":[\"MON\",\"SAT\",\"SUN\"]}}");
     free(text);
