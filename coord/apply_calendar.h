@@ -41,4 +41,12 @@ void plan_find_moves(struct apply_plan *plan);
 void plan_next(struct schedule *schedule, const struct plan_calendar *calendar, int64_t after_us,
                struct plan_due *due);
 
+/* Each within the open transaction: what is new or changed, what goes, and who follows. */
+int plan_write_calendars(struct apply_plan *plan, struct store *store, int64_t revision,
+                         struct rota_error *error);
+int plan_remove_calendars(struct apply_plan *plan, struct store *store, struct rota_error *error);
+int plan_move_triggers(struct apply_plan *plan, struct store *store, int64_t revision,
+                       struct rota_error *error);
+const char *plan_state_text(char state); /* as the database is told */
+
 #endif

@@ -525,7 +525,7 @@ CREATE OR REPLACE VIEW rota.trigger_state AS
                                          || ' from ' || coalesce(t.daily_from, '00:00')
                                          || ' to ' || coalesce(t.daily_to, '24:00')
                                          || coalesce(' on ' || array_to_string(t.daily_days, ', '), ''))
-                             || coalesce(', ' || t.repeat_count + 1 || ' times', '')) AS schedule,
+                             || coalesce(', ' || t.repeat_count::numeric + 1 || ' times', '')) AS schedule,
            t.timezone,
            CASE d.state WHEN 'W' THEN 'waiting' WHEN 'B' THEN 'blocked' WHEN 'E' THEN 'error' ELSE 'complete' END AS state,
            d.paused, d.next_at, d.previous_at, d.fired, d.missed, d.misfired, d.error, d.error_at, t.start_at, t.end_at,
