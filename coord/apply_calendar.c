@@ -36,6 +36,11 @@ static const struct manifest *manifest_of(const struct manifest_set *set, const 
     return NULL;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 static void declare(struct apply_plan *plan, struct plan_calendar *calendar,
                     const struct manifest *manifest, const struct manifest_calendar *declared)
 {
@@ -46,17 +51,19 @@ static void declare(struct apply_plan *plan, struct plan_calendar *calendar,
                             declared->name, calendar->source, manifest->source);
         return;
     }
+    bool same_base = same_text(calendar->base, declared->base); /* by hand it may be another */
     calendar->manifest = manifest;
     calendar->declared = declared;
     calendar->name = declared->name;
     calendar->source = manifest->source;
     calendar->base = declared->base;
-    calendar->changed = calendar->was == NULL || strcmp(calendar->was, declared->definition) != 0;
+    calendar->changed =
+        calendar->was == NULL || !same_base || strcmp(calendar->was, declared->definition) != 0;
     if (calendar->changed)
         manifest_compare(&calendar->differences, calendar->was != NULL ? calendar->was : "{}",
                          declared->definition);
-    calendar->affected =
-        calendar->was != NULL && manifest_differs(&calendar->differences, meaningful_keys);
+    calendar->affected = calendar->was != NULL &&
+                         (!same_base || manifest_differs(&calendar->differences, meaningful_keys));
 }
 
 /* Those of the database are sorted; declared ones that are not among them are put behind. */
