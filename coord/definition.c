@@ -172,6 +172,7 @@ static struct job *job_from_row(const PGresult *result, int row)
     job->retry_jitter = row_double(result, row, 10);
     job->max_crashes = row_int16(result, row, 11);
     job->requests_recovery = row_null(result, row, 12) ? -1 : row_bool(result, row, 12);
+    job->held = row_bool(result, row, 13);
     return job;
 }
 

@@ -35,6 +35,7 @@ struct job {
     double retry_jitter;
     int max_crashes;
     int requests_recovery; /* -1: not said, 0, 1 */
+    bool held;             /* paused, by whatever name */
     UT_hash_handle hh;
 };
 

@@ -113,7 +113,9 @@ static void dispatch(struct node *node, struct run *run)
                       details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1);
         return;
     }
-    if (node->state != NODE_RUNNING) {
+    /* A run that was enqueued beside the pause did not see it; put back, it is held like the
+     * others. */
+    if (node->state != NODE_RUNNING || run->job->held) {
         complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
         return;
     }
