@@ -22,6 +22,8 @@ static const struct command commands[] = {
     {"get", cmd_get, "list jobs, triggers, runs, nodes, history"},
     {"enqueue", cmd_enqueue, "queue a run of a job"},
     {"fire", cmd_fire, "one extra firing of a trigger or a job, now"},
+    {"pause", cmd_pause, "stop a trigger, a job, a source or all"},
+    {"resume", cmd_resume, "let it go on"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
