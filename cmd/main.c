@@ -24,6 +24,8 @@ static const struct command commands[] = {
     {"fire", cmd_fire, "one extra firing of a trigger or a job, now"},
     {"pause", cmd_pause, "stop a trigger, a job, a source or all"},
     {"resume", cmd_resume, "let it go on"},
+    {"reset", cmd_reset, "take triggers out of error"},
+    {"delete", cmd_delete, "delete a job or a trigger"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},

@@ -63,6 +63,27 @@ int apply_manifests(struct store *store, struct manifest_set *set,
                     struct rota_error *error);
 
 /*
+ * For what else changes definitions: begins a transaction that has them to itself, waiting for
+ * others as options say (base, stop, wait_us). What follows is STORE_WITHIN. ret_clock_us: the
+ * database's time. 0, or -1 with no transaction.
+ */
+int apply_lock(struct store *store, const struct apply_options *options, int64_t *ret_clock_us,
+               struct rota_error *error);
+
+/* After a failure of such a transaction: whether to begin it anew, as the server ended it to break
+ * a deadlock. If not, says what a lock that was not to be had means. *attempts begins at 0. */
+bool apply_again(struct rota_error *error, int *attempts);
+
+/* For whoever cancels runs: the history has a place for today, even if no node is alive. */
+void apply_ensure_history(struct store *store);
+
+/* A new revision, within the transaction: nodes read again what carries it. */
+int apply_revision(struct store *store, int64_t *ret_revision, struct rota_error *error);
+
+/* Tells the nodes and commits. */
+int apply_commit(struct store *store, struct rota_error *error);
+
+/*
  * What a node does at its start: reads files and directories (NULL-terminated) and applies them all
  * together. The problems of the manifests are in ret_set, which is always set and to be freed by
  * manifest_set_free().

@@ -3,6 +3,6 @@
 -- $2 after: id to go on after (pages of 1000)
 -- on: session
 SELECT d.trigger_id
-  FROM rota.trigger_due d JOIN rota.route r ON r.id = d.route
+  FROM rota.trigger_due d JOIN rota.route r ON r.id = abs(d.route)
  WHERE d.state = 'E' AND r.handler = ANY ($1::text[]) AND d.trigger_id > $2::integer
  ORDER BY d.trigger_id LIMIT 1000
