@@ -25,6 +25,7 @@ static const struct command commands[] = {
     {"pause", cmd_pause, "stop a trigger, a job, a source or all"},
     {"resume", cmd_resume, "let it go on"},
     {"reset", cmd_reset, "take triggers out of error"},
+    {"reschedule", cmd_reschedule, "a new schedule for a trigger"},
     {"delete", cmd_delete, "delete a job or a trigger"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},

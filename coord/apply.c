@@ -196,13 +196,34 @@ static int prepare(struct apply_plan *plan, struct store *store, struct rota_err
     return plan_schedule(plan, error);
 }
 
+/* What was made from definitions that have changed since would undo the change. */
+static int check_revision(struct store *store, const struct apply_options *options,
+                          struct rota_error *error)
+{
+    PGresult *result;
+    if (options->revision == 0)
+        return 0;
+    if (store_wait(store, SQL_FLEET_REVISION, NULL, STORE_WITHIN, &result, error) != 0)
+        return -1;
+    bool same = row_int64(result, 0, 0) == options->revision;
+    PQclear(result);
+    if (same)
+        return 0;
+    store_rollback(store);
+    error_set(error, ERROR_REFUSED,
+              "the definitions were changed meanwhile; nothing was done, try again");
+    memcpy(error->sqlstate, APPLY_STALE, sizeof APPLY_STALE);
+    return -1;
+}
+
 static int apply_once(struct store *store, struct manifest_set *set,
                       const struct apply_options *options, struct apply_diff *ret_diff,
                       struct rota_error *error)
 {
     struct apply_plan plan;
     int64_t clock_us, cancelled = 0;
-    if (apply_lock(store, options, &clock_us, error) != 0)
+    if (apply_lock(store, options, &clock_us, error) != 0 ||
+        check_revision(store, options, error) != 0)
         return -1;
     plan_begin(&plan, set, options);
     plan.clock_us = clock_us;
