@@ -396,7 +396,7 @@ static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
     else if (first_occurrence(plan, planned, &planned->next_at_us, error) != 0)
         return -1;
     bool over = planned->next_at_us == MANIFEST_UNSET;
-    planned->state = over ? 'C' : was != NULL && was->state == 'B' ? 'B' : 'W';
+    planned->state = over ? 'C' : 'W'; /* blocked: it tries its lane again */
     return 0;
 }
 

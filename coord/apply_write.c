@@ -211,10 +211,7 @@ TRIGGER_COLUMN(int64_t, trigger_previous, planned->previous_at_us)
 TRIGGER_COLUMN(int64_t, trigger_fired, planned->fired)
 TRIGGER_COLUMN(int64_t, trigger_missed, planned->missed)
 TRIGGER_COLUMN(int64_t, trigger_misfired, planned->misfired)
-TRIGGER_COLUMN(const char *, trigger_state,
-               planned->state == 'C'   ? "C"
-               : planned->state == 'B' ? "B"
-                                       : "W")
+TRIGGER_COLUMN(const char *, trigger_state, planned->state == 'C' ? "C" : "W")
 TRIGGER_COLUMN(int64_t, trigger_old_id, planned->was->id)
 TRIGGER_COLUMN(int64_t, trigger_old_priority,
                planned->was->priority != MANIFEST_UNSET ? planned->was->priority
