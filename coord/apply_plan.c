@@ -11,14 +11,17 @@
 #define RUNS_MAX 20000 /* of old schedules in one apply; triggers beyond it just stay due */
 
 /* Keys of a trigger's definition that say when it fires; the others leave its next firing alone. */
-static const char *const schedule_keys[] = {"cron",     "every",  "repeat", "at", "timezone",
-                                            "start_at", "end_at", "dst",    NULL};
+static const char *const schedule_keys[] = {"cron",   "every",  "calendar_interval", "daily",
+                                            "at",     "repeat", "timezone",          "start_at",
+                                            "end_at", "dst",    "calendar",          NULL};
 
 /* Those that begin the schedule anew, at the time of registration where there is no start_at: the
- * phase of `every` survives a new end or number of repeats. */
-static const char *const anchor_keys[] = {"cron", "every", "at", "start_at", NULL};
-static const char *const cron_anchor_keys[] = {"cron",     "every", "at", "start_at",
-                                               "timezone", "dst",   NULL};
+ * phase of `every` survives a new end or number of repeats, that of `calendar_interval` a new zone,
+ * too. */
+static const char *const anchor_keys[] = {"cron",     "every", "calendar_interval", "daily", "at",
+                                          "start_at", NULL};
+static const char *const clock_anchor_keys[] = {
+    "cron", "every", "calendar_interval", "daily", "at", "start_at", "timezone", "dst", NULL};
 static const char *const route_keys[] = {"handler", "priority", NULL};
 
 /* --- what is declared ------------------------------------------------------------------------ */
@@ -105,6 +108,7 @@ void plan_take_jobs(struct apply_plan *plan, PGresult *rows)
             .handler = row_text(rows, i, 3),
             .priority = row_int16(rows, i, 4),
             .definition = row_text(rows, i, 5),
+            .laned = row_bool(rows, i, 6),
         };
     if (plan->found_job_count > 0)
         qsort(plan->found_jobs, plan->found_job_count, sizeof *plan->found_jobs, compare_job_names);
@@ -132,6 +136,7 @@ void plan_take_triggers(struct apply_plan *plan, PGresult *rows)
             .definition = row_text(rows, i, 6),
             .state = row_char(rows, i, 7),
             .next_at_us = time_or_unset(rows, i, 8),
+            .laned = row_bool(rows, i, 9),
             .previous_at_us = MANIFEST_UNSET,
         };
     if (plan->found_trigger_count > 0)
@@ -333,31 +338,11 @@ void plan_take_overdue(struct apply_plan *plan, const PGresult *rows)
 
 /* --- next firings ---------------------------------------------------------------------------- */
 
-static struct schedule_spec spec_of(const struct plan_trigger *planned)
-{
-    const struct manifest_trigger *trigger = planned->trigger;
-    struct schedule_spec spec = SCHEDULE_SPEC(trigger->kind);
-    spec.cron = trigger->cron;
-    spec.timezone = trigger->timezone;
-    spec.seed = trigger->name;
-    if (trigger->every_us != MANIFEST_UNSET)
-        spec.every_us = trigger->every_us;
-    if (trigger->repeat != MANIFEST_UNSET)
-        spec.repeat = trigger->repeat;
-    if (trigger->at_us != MANIFEST_UNSET)
-        spec.at_us = trigger->at_us;
-    spec.start_at_us = planned->start_at_us;
-    if (trigger->end_at_us != MANIFEST_UNSET)
-        spec.end_at_us = trigger->end_at_us;
-    spec.gap = (enum zone_gap)trigger->effective_gap;
-    spec.overlap = (enum zone_overlap)trigger->effective_overlap;
-    return spec;
-}
-
 static int64_t start_of(const struct apply_plan *plan, const struct plan_trigger *planned)
 {
     const struct manifest_trigger *trigger = planned->trigger;
-    const char *const *keys = trigger->kind == SCHEDULE_CRON ? cron_anchor_keys : anchor_keys;
+    bool by_clock = trigger->kind == SCHEDULE_CRON || trigger->kind == SCHEDULE_DAILY;
+    const char *const *keys = by_clock ? clock_anchor_keys : anchor_keys;
     if (trigger->start_at_us != MANIFEST_UNSET)
         return trigger->start_at_us;
     if (planned->was == NULL || manifest_differs(&planned->differences, keys))
@@ -369,7 +354,7 @@ static int64_t start_of(const struct apply_plan *plan, const struct plan_trigger
 static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *planned,
                             int64_t *ret_next_us, struct rota_error *error)
 {
-    struct schedule_spec spec = spec_of(planned);
+    struct schedule_spec spec = manifest_schedule(planned->trigger, planned->start_at_us);
     int64_t after_us = plan->clock_us - 1;
     *ret_next_us = MANIFEST_UNSET;
     if (spec.end_at_us != SCHEDULE_UNSET && spec.end_at_us < spec.start_at_us)
@@ -411,7 +396,7 @@ static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
     else if (first_occurrence(plan, planned, &planned->next_at_us, error) != 0)
         return -1;
     bool over = planned->next_at_us == MANIFEST_UNSET;
-    planned->state = over ? 'C' : was != NULL && was->state == 'B' ? 'B' : 'W';
+    planned->state = over ? 'C' : 'W'; /* blocked: it tries its lane again */
     return 0;
 }
 

@@ -14,6 +14,7 @@ struct found_job {
     int32_t id;
     const char *name, *source, *handler, *definition;
     int priority;
+    bool laned;    /* had a limit */
     bool declared; /* or it goes */
 };
 
@@ -25,6 +26,7 @@ struct found_trigger {
     int64_t next_at_us,
         previous_at_us; /* MANIFEST_UNSET: none; previous is known once it is locked */
     char state;
+    bool laned;
     bool declared; /* or it goes */
     bool job_goes; /* and it with it */
     bool locked;

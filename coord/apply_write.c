@@ -55,6 +55,15 @@ static void add_int32s(struct columns *columns, number_of get)
     free(values);
 }
 
+static void add_bools(struct columns *columns, number_of get)
+{
+    bool *values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++)
+        values[i] = get(columns->rows[i]) != 0;
+    params_bools(&columns->params, values, columns->count);
+    free(values);
+}
+
 static void add_times(struct columns *columns, number_of get)
 {
     int64_t *values = mem_array(columns->count, sizeof *values);
@@ -85,6 +94,9 @@ static int run(struct columns *columns, struct store *store, enum statement_id s
 
 /* --- jobs ------------------------------------------------------------------------------------ */
 
+/* What a job with persist_data has made of its data is worth nothing under other data. */
+static const char *const data_keys[] = {"data", NULL};
+
 #define JOB_COLUMN(type, function, expression)                                                     \
     static type function(const void *row)                                                          \
     {                                                                                              \
@@ -100,6 +112,7 @@ JOB_COLUMN(const char *, job_description, job->description)
 JOB_COLUMN(const char *, job_handler, job->handler)
 JOB_COLUMN(struct slice, job_data, job->data)
 JOB_COLUMN(int64_t, job_requests_recovery, job->requests_recovery)
+JOB_COLUMN(int64_t, job_durable, job->durable)
 JOB_COLUMN(int64_t, job_priority, job->priority)
 JOB_COLUMN(int64_t, job_timeout, job->timeout_ms)
 JOB_COLUMN(int64_t, job_max_attempts, job->max_attempts)
@@ -108,17 +121,14 @@ JOB_COLUMN(int64_t, job_retry_initial, job->retry_initial_ms)
 JOB_COLUMN(int64_t, job_retry_max, job->retry_max_ms)
 JOB_COLUMN(int64_t, job_max_crashes, job->max_crashes)
 JOB_COLUMN(const char *, job_definition, job->definition)
+JOB_COLUMN(int64_t, job_lane_limit, job->lane_limit)
+JOB_COLUMN(const char *, job_lane_key, job->lane_key)
+JOB_COLUMN(int64_t, job_persist_data, job->persist_data)
+JOB_COLUMN(const char *, job_on_exhausted, manifest_exhausted[job->on_exhausted])
+JOB_COLUMN(int64_t, job_forget,
+           !job->persist_data || manifest_differs(&planned->differences, data_keys))
 JOB_COLUMN(int64_t, job_old_id, planned->was->id)
 JOB_COLUMN(int64_t, job_old_priority, planned->was->priority)
-
-static void add_durable(struct columns *columns)
-{
-    bool *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++)
-        values[i] = ((const struct plan_job *)columns->rows[i])->job->durable != 0;
-    params_bools(&columns->params, values, columns->count);
-    free(values);
-}
 
 static void add_jitter(struct columns *columns)
 {
@@ -139,7 +149,7 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
     add_texts(&columns, job_handler);
     add_json(&columns, job_data);
     add_int32s(&columns, job_requests_recovery);
-    add_durable(&columns);
+    add_bools(&columns, job_durable);
     add_int32s(&columns, job_priority);
     add_int64s(&columns, job_timeout);
     add_int32s(&columns, job_max_attempts);
@@ -150,6 +160,11 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
     add_int32s(&columns, job_max_crashes);
     add_texts(&columns, job_definition);
     params_int64(&columns.params, revision);
+    add_int32s(&columns, job_lane_limit);
+    add_texts(&columns, job_lane_key);
+    add_bools(&columns, job_persist_data);
+    add_texts(&columns, job_on_exhausted);
+    add_bools(&columns, job_forget);
     return run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
 }
 
@@ -185,20 +200,36 @@ TRIGGER_COLUMN(const char *, trigger_misfire, manifest_misfires[trigger->misfire
 TRIGGER_COLUMN(int64_t, trigger_tolerance, trigger->misfire_tolerance_ms)
 TRIGGER_COLUMN(int64_t, trigger_threshold, trigger->misfire_threshold_ms)
 TRIGGER_COLUMN(int64_t, trigger_limit, trigger->misfire_limit)
+TRIGGER_COLUMN(const char *, trigger_interval, trigger->calendar_interval)
+TRIGGER_COLUMN(const char *, trigger_daily_from, trigger->daily_from)
+TRIGGER_COLUMN(const char *, trigger_daily_to, trigger->daily_to)
+TRIGGER_COLUMN(int64_t, trigger_daily_every, trigger->daily_every_us)
+TRIGGER_COLUMN(const char *, trigger_calendar, trigger->calendar)
 TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
 TRIGGER_COLUMN(int64_t, trigger_next, planned->next_at_us)
 TRIGGER_COLUMN(int64_t, trigger_previous, planned->previous_at_us)
 TRIGGER_COLUMN(int64_t, trigger_fired, planned->fired)
 TRIGGER_COLUMN(int64_t, trigger_missed, planned->missed)
 TRIGGER_COLUMN(int64_t, trigger_misfired, planned->misfired)
-TRIGGER_COLUMN(const char *, trigger_state,
-               planned->state == 'C'   ? "C"
-               : planned->state == 'B' ? "B"
-                                       : "W")
+TRIGGER_COLUMN(const char *, trigger_state, planned->state == 'C' ? "C" : "W")
 TRIGGER_COLUMN(int64_t, trigger_old_id, planned->was->id)
 TRIGGER_COLUMN(int64_t, trigger_old_priority,
                planned->was->priority != MANIFEST_UNSET ? planned->was->priority
                                                         : planned->job->was->priority)
+
+static void add_days(struct columns *columns)
+{
+    char **values = mem_array(columns->count, sizeof *values);
+    for (size_t i = 0; i < columns->count; i++) {
+        const struct plan_trigger *planned = columns->rows[i];
+        if (planned->trigger->daily_days != 0)
+            values[i] = manifest_days(planned->trigger->daily_days, ",");
+    }
+    params_texts(&columns->params, (const char *const *)values, columns->count);
+    for (size_t i = 0; i < columns->count; i++)
+        free(values[i]);
+    free(values);
+}
 
 static int write_triggers(struct store *store, const void *const *rows, size_t count,
                           int64_t revision, struct rota_error *error)
@@ -225,6 +256,12 @@ static int write_triggers(struct store *store, const void *const *rows, size_t c
     add_int32s(&columns, trigger_limit);
     add_texts(&columns, trigger_definition);
     params_int64(&columns.params, revision);
+    add_texts(&columns, trigger_interval);
+    add_texts(&columns, trigger_daily_from);
+    add_texts(&columns, trigger_daily_to);
+    add_int64s(&columns, trigger_daily_every);
+    add_days(&columns);
+    add_texts(&columns, trigger_calendar);
     return run(&columns, store, SQL_MANIFEST_WRITE_TRIGGERS, error);
 }
 
@@ -357,6 +394,57 @@ static int write_all_triggers(struct apply_plan *plan, struct store *store, cons
     return count > 0 ? touch_triggers(store, rows, count, revision, error) : 0;
 }
 
+static bool is_laned(const struct plan_job *job)
+{
+    return job->job->lane_limit != MANIFEST_UNSET || (job->was != NULL && job->was->laned);
+}
+
+/* It comes from another job: as lanes and pauses go by the job, the new one's hold for it. */
+static bool has_moved(const struct plan_trigger *planned)
+{
+    return planned->was != NULL && strcmp(planned->was->job, planned->job->job->name) != 0;
+}
+
+static int call_with_jobs(struct store *store, enum statement_id statement, const char **names,
+                          size_t count, struct rota_error *error)
+{
+    struct store_params params = {0};
+    if (count == 0)
+        return 0;
+    params_texts(&params, names, count);
+    int failed = store_wait(store, statement, &params, STORE_WITHIN, NULL, error);
+    store_params_free(&params);
+    return failed;
+}
+
+/* What waits, into the lanes of now; and paused as its job is. */
+static int settle_jobs(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    size_t laned = 0, moved = 0;
+    const char **lanes = mem_array(plan->job_count, sizeof *lanes);
+    const char **pauses = mem_array(plan->job_count, sizeof *pauses);
+    for (size_t i = 0; i < plan->job_count; i++) {
+        const struct plan_job *job = &plan->jobs[i];
+        bool differs = job->changed, arrival = false, from_lane = false;
+        for (size_t k = 0; k < job->job->trigger_count; k++) {
+            const struct plan_trigger *planned = &plan->triggers[job->first_trigger + k];
+            differs |= planned->changed;
+            arrival |= has_moved(planned);
+            from_lane |= has_moved(planned) && planned->was->laned;
+        }
+        if (from_lane || (differs && is_laned(job)))
+            lanes[laned++] = job->job->name;
+        if (arrival)
+            pauses[moved++] = job->job->name;
+    }
+    int failed = call_with_jobs(store, SQL_MANIFEST_LANES, lanes, laned, error);
+    if (failed == 0)
+        failed = call_with_jobs(store, SQL_MANIFEST_PAUSE, pauses, moved, error);
+    free(lanes);
+    free(pauses);
+    return failed;
+}
+
 static int remove_undeclared(struct apply_plan *plan, struct store *store, int64_t *ret_cancelled,
                              struct rota_error *error)
 {
@@ -414,6 +502,8 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
         failed = write_all_triggers(plan, store, rows, revision, error);
     if (failed == 0 && plan->run_count > 0)
         failed = fire_due(plan, store, error);
+    if (failed == 0)
+        failed = settle_jobs(plan, store, error);
     if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
         failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
     free(rows);

@@ -35,11 +35,13 @@
 enum manifest_backoff { MANIFEST_IMMEDIATE, MANIFEST_FIXED, MANIFEST_EXPONENTIAL };
 
 /* Words of the manifest and of the database by number, NULL-terminated. */
-extern const char *const manifest_kinds[];    /* by enum schedule_kind */
-extern const char *const manifest_backoffs[]; /* by enum manifest_backoff */
-extern const char *const manifest_misfires[]; /* by enum misfire_policy */
-extern const char *const manifest_gaps[];     /* by enum zone_gap; the first is no word */
-extern const char *const manifest_overlaps[]; /* by enum zone_overlap; likewise */
+extern const char *const manifest_kinds[];     /* by enum schedule_kind */
+extern const char *const manifest_backoffs[];  /* by enum manifest_backoff */
+extern const char *const manifest_misfires[];  /* by enum misfire_policy */
+extern const char *const manifest_gaps[];      /* by enum zone_gap; the first is no word */
+extern const char *const manifest_overlaps[];  /* by enum zone_overlap; likewise */
+extern const char *const manifest_exhausted[]; /* what becomes of a trigger without a run left */
+extern const char *const manifest_weekdays[];  /* from MON to SUN */
 
 struct manifest_trigger {
     char *name;
@@ -47,7 +49,14 @@ struct manifest_trigger {
     enum schedule_kind kind;
     char *cron;
     int64_t every_us;
-    int64_t repeat; /* firings after the first; MANIFEST_UNSET: without end */
+    int64_t repeat;          /* firings after the first; MANIFEST_UNSET: without end */
+    char *calendar_interval; /* "2 months" */
+    char *daily_from;        /* "08:00"; NULL: 00:00 */
+    char *daily_to;          /* NULL: 24:00 */
+    int64_t daily_every_us;
+    unsigned daily_days;    /* bit 0: Sunday; none: every day */
+    char *calendar;         /* name; NULL: none */
+    size_t calendar_offset; /* where it is named */
     int64_t at_us;
     char *timezone; /* never NULL */
     int64_t start_at_us, end_at_us;
@@ -77,6 +86,10 @@ struct manifest_job {
     int64_t retry_initial_ms, retry_max_ms;
     double retry_jitter;
     int64_t max_crashes;
+    int64_t lane_limit; /* runs at once; MANIFEST_UNSET: any number */
+    char *lane_key;     /* JSON pointer into the data, each value a lane; NULL: one for all */
+    int64_t persist_data;
+    int64_t on_exhausted; /* place in manifest_exhausted[] */
     struct manifest_trigger *triggers;
     size_t trigger_count;
     char *definition;
@@ -91,6 +104,8 @@ struct manifest {
     char *source;
     struct manifest_job *jobs;
     size_t job_count;
+    struct manifest_calendar *calendars; /* see manifest_calendar.h */
+    size_t calendar_count;
 };
 
 /* Lines of the form "FILE:LINE:COLUMN: what; what would be right". */
@@ -119,6 +134,9 @@ void manifest_add_path(struct manifest_set *set, const char *path);
 
 /* After the last text: finds names declared twice. 0, or -1 if the set has any problem. */
 int manifest_check(struct manifest_set *set);
+
+/* A trigger's schedule, as it is declared, from an instant on. Texts are the trigger's. */
+struct schedule_spec manifest_schedule(const struct manifest_trigger *trigger, int64_t start_at_us);
 
 /* Adds a problem at an offset of a manifest's text. */
 void manifest_problem_at(struct manifest_set *set, const struct manifest *manifest, size_t offset,

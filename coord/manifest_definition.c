@@ -1,13 +1,14 @@
 /*
- * The canonical form of a definition: a JSON object of the manifest's own keys in one fixed order,
- * values normalised, defaults left out; only `data` stays as its author wrote it. Two definitions
- * are the same if and only if their texts are, so the form must not change from version to version
- * without need: every job would count as changed.
+ * The canonical form of a definition (a job's, a trigger's, a calendar's): a JSON object of the
+ * manifest's own keys in one fixed order, values normalised, defaults left out; only `data` stays
+ * as its author wrote it. Two definitions are the same if and only if their texts are, so the form
+ * must not change from version to version without need: every job would count as changed.
  */
 #include "base/clock.h"
 #include "base/instant.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "coord/manifest_calendar.h"
 #include "coord/manifest_definition.h"
 
 #include <assert.h>
@@ -73,11 +74,30 @@ static void put_data(struct buffer *out, struct slice data)
     buffer_append(out, data.data, data.length);
 }
 
+/* Ends an object and puts it as a member; it is freed. */
+static void put_object(struct buffer *out, const char *key, struct buffer *object)
+{
+    buffer_char(object, '}');
+    begin_member(out, key);
+    buffer_append(out, object->data, object->length);
+    buffer_free(object);
+}
+
 static char *take_text(struct buffer *out)
 {
     buffer_char(out, '}');
     buffer_text(out);
     return out->data;
+}
+
+char *manifest_days(unsigned days, const char *between)
+{
+    struct buffer text = {0};
+    for (unsigned i = 0; manifest_weekdays[i] != NULL; i++)
+        if (days >> (i + 1) % 7 & 1)
+            buffer_format(&text, "%s%s", text.length > 0 ? between : "", manifest_weekdays[i]);
+    buffer_text(&text);
+    return text.data;
 }
 
 static void put_retry(struct buffer *out, const struct manifest_job *job)
@@ -95,10 +115,22 @@ static void put_retry(struct buffer *out, const struct manifest_job *job)
         begin_member(&retry, "jitter");
         buffer_format(&retry, "%.9g", job->retry_jitter);
     }
-    buffer_char(&retry, '}');
-    begin_member(out, "retry");
-    buffer_append(out, retry.data, retry.length);
-    buffer_free(&retry);
+    put_object(out, "retry", &retry);
+}
+
+static void put_concurrency(struct buffer *out, const struct manifest_job *job)
+{
+    struct buffer concurrency = {0};
+    if (job->lane_limit == 1 && job->lane_key == NULL) {
+        put_flag(out, "disallow_concurrent", true, false);
+        return;
+    }
+    if (job->lane_limit == MANIFEST_UNSET)
+        return;
+    buffer_char(&concurrency, '{');
+    put_number(&concurrency, "limit", job->lane_limit, MANIFEST_UNSET);
+    put_text(&concurrency, "key", job->lane_key, NULL);
+    put_object(out, "concurrency", &concurrency);
 }
 
 void manifest_define_job(struct manifest_job *job)
@@ -115,6 +147,9 @@ void manifest_define_job(struct manifest_job *job)
     put_duration_ms(&out, "timeout", job->timeout_ms, MANIFEST_UNSET);
     put_retry(&out, job);
     put_number(&out, "max_crashes", job->max_crashes, MANIFEST_CRASHES);
+    put_concurrency(&out, job);
+    put_flag(&out, "persist_data", job->persist_data, false);
+    put_text(&out, "on_exhausted", manifest_exhausted[job->on_exhausted], manifest_exhausted[0]);
     job->definition = take_text(&out);
 }
 
@@ -126,10 +161,64 @@ static void put_clock_change(struct buffer *out, const struct manifest_trigger *
     buffer_char(&dst, '{');
     put_text(&dst, "gap", manifest_gaps[trigger->gap], "");
     put_text(&dst, "overlap", manifest_overlaps[trigger->overlap], "");
-    buffer_char(&dst, '}');
-    begin_member(out, "dst");
-    buffer_append(out, dst.data, dst.length);
-    buffer_free(&dst);
+    put_object(out, "dst", &dst);
+}
+
+static void put_days(struct buffer *out, const char *key, unsigned days)
+{
+    if (days == 0)
+        return;
+    char *names = manifest_days(days, "\",\"");
+    begin_member(out, key);
+    buffer_format(out, "[\"%s\"]", names);
+    free(names);
+}
+
+static void put_daily(struct buffer *out, const struct manifest_trigger *trigger)
+{
+    struct buffer daily = {0};
+    if (trigger->daily_every_us == MANIFEST_UNSET)
+        return;
+    buffer_char(&daily, '{');
+    put_text(&daily, "from", trigger->daily_from, NULL);
+    put_text(&daily, "to", trigger->daily_to, NULL);
+    put_duration(&daily, "every", trigger->daily_every_us, MANIFEST_UNSET);
+    put_days(&daily, "days", trigger->daily_days);
+    put_object(out, "daily", &daily);
+}
+
+static void put_texts(struct buffer *out, const char *key, const struct manifest_texts *texts)
+{
+    if (texts->count == 0)
+        return;
+    begin_member(out, key);
+    for (size_t i = 0; i < texts->count; i++) {
+        buffer_char(out, i == 0 ? '[' : ',');
+        buffer_json(out, texts->items[i], strlen(texts->items[i]));
+    }
+    buffer_char(out, ']');
+}
+
+void manifest_define_calendar(struct manifest_calendar *calendar)
+{
+    struct buffer out = {0};
+    assert(calendar->definition == NULL);
+    buffer_char(&out, '{');
+    put_text(&out, "description", calendar->description, "");
+    put_texts(&out, "dates", &calendar->dates);
+    put_texts(&out, "annual", &calendar->annual);
+    put_days(&out, "weekly", calendar->weekly);
+    if (calendar->daily_count > 0) {
+        begin_member(&out, "daily");
+        for (size_t i = 0; i < calendar->daily_count; i++)
+            buffer_format(&out, "%c[\"%s\",\"%s\"]", i == 0 ? '[' : ',', calendar->daily[i].from,
+                          calendar->daily[i].to);
+        buffer_char(&out, ']');
+    }
+    put_texts(&out, "cron", &calendar->cron);
+    put_text(&out, "timezone", calendar->timezone, NULL);
+    put_text(&out, "base", calendar->base, NULL);
+    calendar->definition = take_text(&out);
 }
 
 void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_name)
@@ -142,11 +231,14 @@ void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_n
     put_text(&out, "cron", trigger->cron, NULL);
     put_duration(&out, "every", trigger->every_us, MANIFEST_UNSET);
     put_number(&out, "repeat", trigger->repeat, MANIFEST_UNSET);
+    put_text(&out, "calendar_interval", trigger->calendar_interval, NULL);
+    put_daily(&out, trigger);
     put_instant(&out, "at", trigger->at_us);
     put_text(&out, "timezone", trigger->timezone, MANIFEST_TIMEZONE);
     put_instant(&out, "start_at", trigger->start_at_us);
     put_instant(&out, "end_at", trigger->end_at_us);
     put_clock_change(&out, trigger);
+    put_text(&out, "calendar", trigger->calendar, NULL);
     put_number(&out, "priority", trigger->priority, MANIFEST_UNSET);
     put_data(&out, trigger->data);
     put_text(&out, "misfire", manifest_misfires[trigger->misfire],

@@ -11,6 +11,9 @@
 void manifest_define_job(struct manifest_job *job);
 void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_name);
 
+/* "MON,FRI" of a bitmap whose bit 0 is Sunday; to be freed. */
+char *manifest_days(unsigned days, const char *between);
+
 /* A key that is not the same in two definitions; raw JSON, NULL where it has its default. */
 struct manifest_difference {
     char *key;

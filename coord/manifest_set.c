@@ -5,7 +5,7 @@
 #include "coord/manifest_definition.h"
 
 #include "base/memory.h"
-#include "coord/manifest_value.h"
+#include "coord/manifest_calendar.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -28,6 +28,10 @@ static void trigger_free(struct manifest_trigger *trigger)
     free(trigger->name);
     free(trigger->description);
     free(trigger->cron);
+    free(trigger->calendar_interval);
+    free(trigger->daily_from);
+    free(trigger->daily_to);
+    free(trigger->calendar);
     free(trigger->timezone);
     free(trigger->definition);
 }
@@ -40,6 +44,7 @@ static void job_free(struct manifest_job *job)
     free(job->name);
     free(job->description);
     free(job->handler);
+    free(job->lane_key);
     free(job->definition);
 }
 
@@ -51,7 +56,10 @@ void manifest_set_free(struct manifest_set *set)
         struct manifest *manifest = set->manifests[i];
         for (size_t j = 0; j < manifest->job_count; j++)
             job_free(&manifest->jobs[j]);
+        for (size_t j = 0; j < manifest->calendar_count; j++)
+            manifest_calendar_free(&manifest->calendars[j]);
         free(manifest->jobs);
+        free(manifest->calendars);
         free(manifest->source);
         free(manifest->file);
         free(manifest->text);
@@ -201,12 +209,33 @@ static void line_of(const struct declared *declared, int *ret_line)
     json_position(&json, &at, ret_line, &column);
 }
 
-static void find_twins(struct manifest_set *set, struct declared *all, size_t count,
-                       const char *noun)
+/* All that have a name, of one sort. */
+struct names {
+    struct declared *all;
+    size_t count, capacity;
+};
+
+static void add_name(struct names *names, const char *name, const struct manifest *manifest,
+                     size_t offset)
 {
-    qsort(all, count, sizeof *all, by_declared_name);
+    if (name == NULL)
+        return;
+    if (names->count == names->capacity) {
+        names->capacity = names->capacity > 0 ? names->capacity * 2 : 64;
+        names->all = mem_resize(names->all, names->capacity, sizeof *names->all);
+    }
+    names->all[names->count] = (struct declared){name, manifest, offset, names->count};
+    names->count++;
+}
+
+static void find_twins(struct manifest_set *set, const struct names *names, const char *noun)
+{
+    struct declared *all = names->all;
+    if (names->count < 2)
+        return;
+    qsort(all, names->count, sizeof *all, by_declared_name);
     const struct declared *first = all;
-    for (size_t i = 1; i < count; i++) {
+    for (size_t i = 1; i < names->count; i++) {
         if (strcmp(first->name, all[i].name) != 0) {
             first = &all[i];
             continue;
@@ -222,41 +251,37 @@ static void find_twins(struct manifest_set *set, struct declared *all, size_t co
     }
 }
 
-static void check_names(struct manifest_set *set, bool triggers)
+static void check_names(struct manifest_set *set)
 {
-    struct declared *all = NULL;
-    size_t count = 0, capacity = 0;
+    struct names jobs = {0}, triggers = {0}, calendars = {0};
     for (size_t i = 0; i < set->count; i++) {
         const struct manifest *manifest = set->manifests[i];
+        for (size_t j = 0; j < manifest->calendar_count; j++)
+            add_name(&calendars, manifest->calendars[j].name, manifest,
+                     manifest->calendars[j].offset);
         for (size_t j = 0; j < manifest->job_count; j++) {
             const struct manifest_job *job = &manifest->jobs[j];
-            for (size_t k = 0; k < (triggers ? job->trigger_count : 1); k++) {
-                const struct manifest_trigger *trigger = triggers ? &job->triggers[k] : NULL;
-                const char *name = triggers ? trigger->name : job->name;
-                if (name == NULL)
-                    continue;
-                if (count == capacity) {
-                    capacity = capacity > 0 ? capacity * 2 : 64;
-                    all = mem_resize(all, capacity, sizeof *all);
-                }
-                all[count] = (struct declared){name, manifest,
-                                               triggers ? trigger->offset : job->offset, count};
-                count++;
-            }
+            add_name(&jobs, job->name, manifest, job->offset);
+            for (size_t k = 0; k < job->trigger_count; k++)
+                add_name(&triggers, job->triggers[k].name, manifest, job->triggers[k].offset);
         }
     }
-    if (count > 1)
-        find_twins(set, all, count, triggers ? "trigger" : "job");
-    free(all);
+    find_twins(set, &jobs, "job");
+    find_twins(set, &triggers, "trigger");
+    find_twins(set, &calendars, "calendar");
+    free(jobs.all);
+    free(triggers.all);
+    free(calendars.all);
 }
 
 int manifest_check(struct manifest_set *set)
 {
-    check_names(set, false);
-    check_names(set, true);
+    check_names(set);
     if (set->problems.count > 0)
         return -1;
     for (size_t i = 0; i < set->count; i++) {
+        for (size_t j = 0; j < set->manifests[i]->calendar_count; j++)
+            manifest_define_calendar(&set->manifests[i]->calendars[j]);
         for (size_t j = 0; j < set->manifests[i]->job_count; j++) {
             struct manifest_job *job = &set->manifests[i]->jobs[j];
             manifest_define_job(job);

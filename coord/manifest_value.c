@@ -363,3 +363,52 @@ void manifest_read(struct manifest_reader *reader, const struct json_value *obje
             refuse_key(reader, at, what, keys, key_count);
     }
 }
+
+/* --- objects --------------------------------------------------------------------------------- */
+
+bool manifest_is_object(struct manifest_reader *reader, const struct json_value *value,
+                        const char *what)
+{
+    if (value->type == JSON_OBJECT)
+        return true;
+    manifest_problem(reader, value, "%s must be an object, not %s", what,
+                     json_type_name(value->type));
+    return false;
+}
+
+const struct json_value *manifest_elements(struct manifest_reader *reader,
+                                           const struct json_value *array, const char *what,
+                                           const char *key, const char *of)
+{
+    if (array == NULL)
+        return NULL;
+    if (array->type != JSON_ARRAY) {
+        manifest_problem(reader, array, "%s: \"%s\" must be an array of %s, not %s", what, key, of,
+                         json_type_name(array->type));
+        return NULL;
+    }
+    return json_first(&reader->json, array);
+}
+
+void manifest_title(struct manifest_reader *reader, const struct json_value *object,
+                    const char *noun, size_t number, char what[MANIFEST_WHAT_SIZE])
+{
+    char shown[MANIFEST_WHAT_SIZE];
+    const struct json_value *name = json_get(&reader->json, object, "name");
+    if (name != NULL && name->type == JSON_STRING)
+        snprintf(what, MANIFEST_WHAT_SIZE, "%s %s", noun, manifest_shown(name, shown));
+    else
+        snprintf(what, MANIFEST_WHAT_SIZE, "%s %zu", noun, number);
+}
+
+void manifest_want(struct manifest_reader *reader, const struct json_value *object,
+                   const char *what, const char *key, const char *hint)
+{
+    if (json_get(&reader->json, object, key) == NULL)
+        manifest_problem(reader, object, "%s has no \"%s\"; %s", what, key, hint);
+}
+
+size_t manifest_offset(const struct manifest_reader *reader, const struct json_value *value)
+{
+    return (size_t)(value->raw.data - reader->manifest->text);
+}

@@ -39,7 +39,10 @@ struct manifest_reader {
     struct json json;
 };
 
-#define MANIFEST_WHAT_SIZE 256
+#define MANIFEST_WHAT_SIZE       256
+#define MANIFEST_DESCRIPTION_MAX 10000
+#define MANIFEST_DURATION_MAX_US (INT64_C(36500) * 86400 * 1000000)
+#define MANIFEST_COUNT(keys)     (sizeof(keys) / sizeof *(keys))
 
 void manifest_problem(struct manifest_reader *reader, const struct json_value *at,
                       const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -50,6 +53,27 @@ bool manifest_full(const struct manifest_reader *reader);
 /* `what` names the object in messages: job "x". */
 void manifest_read(struct manifest_reader *reader, const struct json_value *object,
                    const char *what, const struct manifest_key *keys, size_t key_count, void *into);
+
+/* True for an object; tells otherwise. */
+bool manifest_is_object(struct manifest_reader *reader, const struct json_value *value,
+                        const char *what);
+/* The first element of an array member; NULL if there is none, with a problem where it is something
+ * else. `of` says in messages what it is an array of. */
+const struct json_value *manifest_elements(struct manifest_reader *reader,
+                                           const struct json_value *array, const char *what,
+                                           const char *key, const char *of);
+/* 'job "x"', or 'job 3' where it has no name: a name for messages before it is read. */
+void manifest_title(struct manifest_reader *reader, const struct json_value *object,
+                    const char *noun, size_t number, char what[MANIFEST_WHAT_SIZE]);
+/* A problem unless the key is there. */
+void manifest_want(struct manifest_reader *reader, const struct json_value *object,
+                   const char *what, const char *key, const char *hint);
+/* Where a value begins in the manifest's text. */
+size_t manifest_offset(const struct manifest_reader *reader, const struct json_value *value);
+
+/* The triggers of a job (coord/manifest_trigger.c). */
+void manifest_read_triggers(struct manifest_reader *reader, const struct json_value *array,
+                            const char *what, struct manifest_job *job);
 
 /* The whole of a manifest, into reader->manifest (coord/manifest.c). */
 void manifest_read_top(struct manifest_reader *reader);

@@ -66,6 +66,12 @@ int interval_parse(struct interval *ret_interval, const char *text, struct rota_
     return 0;
 }
 
+void interval_write(struct buffer *text, const struct interval *interval)
+{
+    buffer_int(text, interval->count);
+    buffer_format(text, " %s%s", units[interval->unit].name, interval->count == 1 ? "" : "s");
+}
+
 int64_t interval_elapsed_us(const struct interval *interval)
 {
     if (interval->unit >= INTERVAL_DAY)

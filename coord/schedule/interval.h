@@ -37,6 +37,9 @@ struct interval {
 /* "1 month", "2 weeks": at most 100 years. 0, or -1 with what would be right. */
 int interval_parse(struct interval *ret_interval, const char *text, struct rota_error *error);
 
+/* The same way back, in one spelling: "1 month", "2 weeks". */
+void interval_write(struct buffer *text, const struct interval *interval);
+
 /* The length of seconds, minutes and hours; 0 for days and longer. */
 int64_t interval_elapsed_us(const struct interval *interval);
 

@@ -1,4 +1,5 @@
--- The hot half of triggers that are new or have a new schedule. Counts of an old one stay.
+-- The hot half of triggers that are new or have a new schedule. Counts of an old one stay. New ones of
+-- a job that is paused are paused.
 -- $1 triggers: their names
 -- $2 handlers: of their jobs
 -- $3 priorities: their own or their jobs'
@@ -18,12 +19,15 @@ WITH given AS MATERIALIZED (
     SELECT w.handler, w.priority, rota.route_of(w.handler, w.priority::smallint) AS id
       FROM (SELECT DISTINCT handler, priority FROM given) w
 )
-INSERT INTO rota.trigger_due AS d (trigger_id, route, state, revision, next_at, previous_at, fired, missed, misfired)
-SELECT t.id, r.id, g.state::"char", $10::bigint, g.next_at, g.previous_at, g.fired, g.missed, g.misfired
-  FROM given g JOIN rota.trigger t ON t.name = g.trigger
+INSERT INTO rota.trigger_due AS d (trigger_id, route, state, revision, next_at, previous_at, fired, missed, misfired,
+                                   paused, paused_at)
+SELECT t.id, r.id, g.state::"char", $10::bigint, g.next_at, g.previous_at, g.fired, g.missed, g.misfired,
+       t.paused OR j.held, CASE WHEN t.paused OR j.held THEN now() END
+  FROM given g JOIN rota.trigger t ON t.name = g.trigger JOIN rota.job j ON j.id = t.job_id
        JOIN route r ON r.handler = g.handler AND r.priority = g.priority
 ON CONFLICT (trigger_id) DO UPDATE
-   SET route = CASE WHEN d.lane IS NULL THEN excluded.route ELSE -excluded.route END, state = excluded.state, revision = excluded.revision, next_at = excluded.next_at,
+   SET route = CASE WHEN d.lane IS NULL THEN excluded.route ELSE -excluded.route END, state = excluded.state,
+       revision = excluded.revision, next_at = excluded.next_at,
        previous_at = coalesce(excluded.previous_at, d.previous_at), fired = d.fired + excluded.fired,
        missed = d.missed + excluded.missed, misfired = d.misfired + excluded.misfired, error = NULL, error_at = NULL,
        pass_from = CASE WHEN excluded.next_at < d.pass_until THEN d.pass_from END, -- of use while it stays due

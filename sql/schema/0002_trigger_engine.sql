@@ -91,7 +91,8 @@ ALTER TABLE rota.trigger_due
     ADD COLUMN pass_until timestamptz, -- and before this fell while it was paused: they are passed over
     ADD CONSTRAINT trigger_due_lane CHECK ((route < 0) = (lane IS NOT NULL)),
     ADD CONSTRAINT trigger_due_blocked CHECK (state <> 'B' OR lane IS NOT NULL);
-CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, state, next_at) WHERE lane IS NOT NULL;
+CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, next_at) WHERE lane IS NOT NULL AND state = 'W';
+CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, next_at) WHERE state = 'B';
 
 ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
@@ -99,10 +100,12 @@ ALTER TABLE rota.pending
     ADD COLUMN held_due timestamptz,                   -- when it was due, while it is held
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
-CREATE INDEX pending_lane ON rota.pending (lane, held, held_due) WHERE lane IS NOT NULL;
+CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
+CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
 ALTER TABLE rota.receipt ADD COLUMN laned boolean NOT NULL DEFAULT false; -- lane runs and plain runs never share one
+CREATE INDEX receipt_laned ON rota.receipt (incarnation) WHERE laned;
 
 -- A place in a lane, taken by a claimed run: what makes an overlap impossible.
 CREATE TABLE rota.lane_slot (
@@ -258,14 +261,14 @@ BEGIN
     freed := coalesce(cardinality(lost), 0);
     woken := CASE WHEN freed > 0 THEN rota.lane_release(lost, lost_fences) ELSE 0 END;
     WITH RECURSIVE parked AS ( -- each lane once, however many wait in it
-        (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.lane IS NOT NULL AND p.held = 'L' ORDER BY p.lane LIMIT 1)
+        (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.held = 'L' ORDER BY p.lane LIMIT 1)
         UNION ALL
         SELECT n.lane, n.job_id FROM parked k CROSS JOIN LATERAL (
                SELECT p.lane, p.job_id FROM rota.pending p
                 WHERE p.lane > k.lane AND p.held = 'L' ORDER BY p.lane LIMIT 1) n
     ), blocked AS (
         (SELECT d.lane, d.trigger_id FROM rota.trigger_due d
-          WHERE d.lane IS NOT NULL AND d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1)
+          WHERE d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1)
         UNION ALL
         SELECT n.lane, n.trigger_id FROM blocked k CROSS JOIN LATERAL (
                SELECT d.lane, d.trigger_id FROM rota.trigger_due d
@@ -429,7 +432,7 @@ LANGUAGE sql VOLATILE AS $$
                       WHERE r.id = abs(old_route)), abs(old_route))
 $$;
 
--- As in 0001, and: into their lanes of now, held if their jobs are paused.
+-- As in 0001, and: into their lanes of now, whose slots they give back; held if their jobs are paused.
 CREATE OR REPLACE FUNCTION rota.put_back(mine integer, fences bigint[], slots integer[], delays_ms bigint[],
                                          more_attempts integer[], more_crashes integer[], recovering boolean[],
                                          entries jsonb[]) RETURNS bigint
@@ -437,6 +440,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     moved bigint;
     laned bigint;
+    lane_runs bigint[];
+    lane_fences bigint[];
 BEGIN
     WITH wish AS MATERIALIZED (
         SELECT * FROM unnest(fences, slots, delays_ms, more_attempts, more_crashes, recovering, entries)
@@ -446,7 +451,7 @@ BEGIN
          WHERE r.incarnation = mine AND r.fence IN (SELECT w.fence FROM wish w)
          ORDER BY r.fence FOR UPDATE
     ), taken AS MATERIALIZED ( -- each receipt is unpacked once
-        SELECT (h.r).fence AS fence, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
+        SELECT (h.r).fence AS fence, (h.r).laned AS laned, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
     ), run AS MATERIALIZED (
         SELECT w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*,
                CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE t.due END AS again,
@@ -474,7 +479,12 @@ BEGIN
           FROM run
         RETURNING lane
     )
-    SELECT count(*), count(b.lane) INTO moved, laned FROM back b;
+    SELECT (SELECT count(*) FROM back), (SELECT count(b.lane) FROM back b),
+           (SELECT array_agg(run.id) FROM run WHERE run.laned), (SELECT array_agg(run.fence) FROM run WHERE run.laned)
+      INTO moved, laned, lane_runs, lane_fences;
+    IF lane_runs IS NOT NULL THEN
+        PERFORM rota.lane_release(lane_runs, lane_fences);
+    END IF;
     IF moved > laned THEN
         PERFORM pg_notify('rota.wake', '');
     END IF;
@@ -537,7 +547,7 @@ BEGIN
     SELECT (SELECT count(*) FROM back), (SELECT count(b.lane) FROM back b), (SELECT count(*) FROM over),
            (SELECT array_agg(w.id) FROM run w WHERE w.laned), (SELECT array_agg(w.fence) FROM run w WHERE w.laned)
       INTO put_back, laned, lost, lane_runs, lane_fences;
-    waits := EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation = dead);
+    waits := NOT lease_over AND EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation = dead AND r.laned);
     IF NOT waits THEN
         DELETE FROM rota.incarnation i WHERE i.id = dead;
     END IF;

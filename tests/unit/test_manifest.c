@@ -36,13 +36,15 @@ static struct manifest_set *read_good(const char *text)
 
 /* --- refusals -------------------------------------------------------------------------------- */
 
-#define JOBS(text)    "{\"jobs\":[\n" text "\n]}"
-#define JOB(text)     JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
-#define DURABLE(text) JOB(",\"durable\":true" text)
-#define TRIGGERS(t)   JOB(",\"triggers\":[\n" t "\n]")
-#define TRIGGER(text) TRIGGERS("{\"name\":\"t\"" text "}")
-#define EVERY(text)   TRIGGER(",\"every\":\"5m\"" text)
-#define CRON(text)    TRIGGER(",\"cron\":\"0 0 2 * * ?\"" text)
+#define JOBS(text)     "{\"jobs\":[\n" text "\n]}"
+#define JOB(text)      JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
+#define DURABLE(text)  JOB(",\"durable\":true" text)
+#define TRIGGERS(t)    JOB(",\"triggers\":[\n" t "\n]")
+#define TRIGGER(text)  TRIGGERS("{\"name\":\"t\"" text "}")
+#define EVERY(text)    TRIGGER(",\"every\":\"5m\"" text)
+#define CRON(text)     TRIGGER(",\"cron\":\"0 0 2 * * ?\"" text)
+#define DAILY(text)    TRIGGER(",\"daily\":{" text "}")
+#define CALENDAR(text) "{\"jobs\":[],\"calendars\":[\n{\"name\":\"c\"" text "}\n]}"
 
 struct refusal {
     const char *text;
@@ -50,7 +52,8 @@ struct refusal {
 };
 
 #define NO_SCHEDULE                                                                                \
-    "job \"j\", trigger \"t\" has no schedule; give one of \"cron\", \"every\", \"at\""
+    "job \"j\", trigger \"t\" has no schedule; give one of \"cron\", \"every\", "                  \
+    "\"calendar_interval\", \"daily\", \"at\""
 #define LATER(what, key) what ": \"" key "\" is not supported by this version yet; leave it out"
 
 static const struct refusal shape_refusals[] = {
@@ -67,7 +70,6 @@ static const struct refusal shape_refusals[] = {
                                       "characters without control characters, not \"\""},
     {"{\"jobs\":[],\"sources\":\"x\"}",
      "m:1:12: manifest: unknown key \"sources\"; did you mean \"source\"?"},
-    {"{\"jobs\":[],\"calendars\":[{\"name\":\"x\"}]}", "m:1:12: " LATER("manifest", "calendars")},
     {JOBS("7"), "m:2:1: job 1 must be an object, not a number"},
     {JOBS("{}"), "m:2:1: job 1 has no \"name\"; add one: it is unique in the fleet"},
     {JOBS("{\"name\":\"j\",\"durable\":true}"),
@@ -89,7 +91,8 @@ static const struct refusal job_refusals[] = {
      "m:2:45: job \"j\": unknown key \"prioritty\"; did you mean \"priority\"?"},
     {DURABLE(",\"zzz\":1"),
      "m:2:45: job \"j\": unknown key \"zzz\"; known keys: name, description, handler, data, "
-     "requests_recovery, durable, priority, timeout, retry, max_crashes, triggers"},
+     "requests_recovery, durable, priority, timeout, retry, max_crashes, triggers, "
+     "disallow_concurrent, concurrency, persist_data, on_exhausted"},
     {DURABLE(",\"priority\":0"),
      "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not 0"},
     {DURABLE(",\"priority\":101"),
@@ -136,11 +139,36 @@ static const struct refusal job_refusals[] = {
      "m:2:80: job \"j\", retry: \"jitter\" must be a number from 0 to 1, not 1.5"},
     {DURABLE(",\"retry\":{\"max_attempts\":3,\"initial\":\"2h\",\"max\":\"1h\"}"),
      "m:2:92: job \"j\", retry: \"max\" is shorter than \"initial\"; make it at least as long"},
-    {DURABLE(",\"disallow_concurrent\":true"),
-     "m:2:45: " LATER("job \"j\"", "disallow_concurrent")},
-    {DURABLE(",\"persist_data\":true"), "m:2:45: " LATER("job \"j\"", "persist_data")},
-    {DURABLE(",\"on_exhausted\":\"error\""), "m:2:45: " LATER("job \"j\"", "on_exhausted")},
-    {DURABLE(",\"concurrency\":{\"limit\":3}"), "m:2:45: " LATER("job \"j\"", "concurrency")},
+    {DURABLE(",\"disallow_concurrent\":1"),
+     "m:2:67: job \"j\": \"disallow_concurrent\" must be true or false, not 1"},
+    {DURABLE(",\"persist_data\":\"yes\""),
+     "m:2:60: job \"j\": \"persist_data\" must be true or false, not \"yes\""},
+    {DURABLE(",\"on_exhausted\":\"stop\""),
+     "m:2:60: job \"j\": \"on_exhausted\" must be \"fail\" or \"error\", not \"stop\""},
+    {DURABLE(",\"concurrency\":3"),
+     "m:2:59: job \"j\", concurrency must be an object, not a number"},
+    {DURABLE(",\"concurrency\":{}"), "m:2:59: job \"j\", concurrency has no \"limit\"; add the "
+                                     "number of runs that may run at once, "
+                                     "for example \"limit\": 1"},
+    {DURABLE(",\"concurrency\":{\"limit\":0}"),
+     "m:2:68: job \"j\", concurrency: \"limit\" must be a whole number from 1 to 10000, not 0"},
+    {DURABLE(",\"concurrency\":{\"limit\":10001}"),
+     "m:2:68: job \"j\", concurrency: \"limit\" must be a whole number from 1 to 10000, not 10001"},
+    {DURABLE(",\"concurrency\":{\"limit\":3,\"kee\":\"/a\"}"),
+     "m:2:70: job \"j\", concurrency: unknown key \"kee\"; did you mean \"key\"?"},
+    {DURABLE(",\"concurrency\":{\"limit\":3,\"key\":\"customer\"}"),
+     "m:2:76: job \"j\", concurrency: \"key\" must be a JSON pointer (RFC 6901) into the data such "
+     "as "
+     "\"/customer\", with ~0 for ~ and ~1 for / in a name, not \"customer\""},
+    {DURABLE(",\"concurrency\":{\"limit\":3,\"key\":\"\"}"),
+     "m:2:76: job \"j\", concurrency: \"key\" must be a JSON pointer "},
+    {DURABLE(",\"concurrency\":{\"limit\":3,\"key\":\"/a~2\"}"),
+     "m:2:76: job \"j\", concurrency: \"key\" must be a JSON pointer "},
+    {DURABLE(",\"concurrency\":{\"limit\":3,\"key\":\"/a~\"}"),
+     "m:2:76: job \"j\", concurrency: \"key\" must be a JSON pointer "},
+    {DURABLE(",\"disallow_concurrent\":true,\"concurrency\":{\"limit\":1}"),
+     "m:2:86: job \"j\" has both \"disallow_concurrent\" and \"concurrency\"; give one of them: "
+     "\"disallow_concurrent\": true is a limit of 1 without a key"},
     {DURABLE(",\"rate\":{}"), "m:2:45: " LATER("job \"j\"", "rate")},
     {DURABLE(",\"on_failure\":\"x\""), "m:2:45: " LATER("job \"j\"", "on_failure")},
     {DURABLE(",\"max_pending\":9"), "m:2:45: " LATER("job \"j\"", "max_pending")},
@@ -150,10 +178,56 @@ static const struct refusal trigger_refusals[] = {
     {TRIGGER(""), "m:3:1: " NO_SCHEDULE},
     {CRON(",\"every\":\"5m\""), "m:3:42: job \"j\", trigger \"t\" has both \"cron\" and \"every\"; "
                                 "give one of them, use two triggers for two schedules"},
-    {EVERY(",\"calendar\":\"x\""), "m:3:26: " LATER("job \"j\", trigger \"t\"", "calendar")},
-    {TRIGGER(",\"calendar_interval\":\"1 month\""),
-     "m:3:13: " LATER("job \"j\", trigger \"t\"", "calendar_interval")},
-    {TRIGGER(",\"daily\":{}"), "m:3:13: " LATER("job \"j\", trigger \"t\"", "daily")},
+    {EVERY(",\"calendar\":7"),
+     "m:3:37: job \"j\", trigger \"t\": \"calendar\" must be a string of 1 to 254 characters "
+     "without control characters, not 7"},
+    {EVERY(",\"daily\":{\"every\":\"1h\"}"),
+     "m:3:34: job \"j\", trigger \"t\" has both \"every\" and \"daily\"; give one of them, use two "
+     "triggers for two schedules"},
+    {TRIGGER(",\"calendar_interval\":\"1 moon\""),
+     "m:3:33: job \"j\", trigger \"t\": calendar_interval \"1 moon\": expected a number and one of "
+     "second, minute, hour, day, week, month, quarter or year, as in \"1 month\""},
+    {TRIGGER(",\"calendar_interval\":{\"every\":1}"),
+     "m:3:33: job \"j\", trigger \"t\": \"calendar_interval\" must be a string of 1 to 40 "
+     "characters "
+     "without control characters, not an object"},
+    {TRIGGER(",\"calendar_interval\":\"90 minutes\",\"dst\":{\"gap\":\"skip\"}"),
+     "m:3:52: job \"j\", trigger \"t\": \"dst\" goes with what follows a clock: "},
+    {TRIGGER(",\"daily\":[]"),
+     "m:3:21: job \"j\", trigger \"t\", daily must be an object, not an array"},
+    {DAILY(""),
+     "m:3:21: job \"j\", trigger \"t\", daily has no \"every\"; add the step within the window, "
+     "for example \"every\": \"15m\", or \"every\": \"24h\" for once a day"},
+    {DAILY("\"every\":\"15m\",\"until\":\"18:00\""),
+     "m:3:36: job \"j\", trigger \"t\", daily: unknown key \"until\"; known keys: from, to, every, "
+     "days"},
+    {DAILY("\"every\":\"500ms\""),
+     "m:3:30: job \"j\", trigger \"t\", daily: \"every\" must be a duration from 1s to 1d such as "
+     "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"500ms\""},
+    {DAILY("\"every\":\"1500ms\""),
+     "m:3:21: job \"j\", trigger \"t\": daily: every 1s500ms: expected whole seconds, from 1s to 24h"},
+    {DAILY("\"every\":\"1h\",\"from\":\"8\""), "m:3:42: job \"j\", trigger \"t\", daily: \"8\" is "
+                                               "no time of day: expected HH:MM or HH:MM:SS, as "
+                                               "in 08:00"},
+    {DAILY("\"every\":\"1h\",\"to\":\"24:01\""),
+     "m:3:40: job \"j\", trigger \"t\", daily: \"24:01\" is no time of day: expected 00:00 to "
+     "24:00"},
+    {DAILY("\"every\":\"1h\",\"from\":\"18:00\",\"to\":\"08:00\""),
+     "m:3:21: job \"j\", trigger \"t\": daily: from \"18:00\" is later than to \"08:00\": a window "
+     "lies "
+     "within one day; use two triggers, from 18:00 to 24:00 and from 00:00 to 08:00"},
+    {DAILY("\"every\":\"1h\",\"days\":[]"),
+     "m:3:42: job \"j\", trigger \"t\", daily: \"days\" is empty; name weekdays such as [\"MON\", "
+     "\"FRI\"], or leave it out for every day"},
+    {DAILY("\"every\":\"1h\",\"days\":\"MON\""),
+     "m:3:42: job \"j\", trigger \"t\", daily: \"days\" must be an array of weekdays, not a "
+     "string"},
+    {DAILY("\"every\":\"1h\",\"days\":[\"MON\",\n\"Mittwoch\"]"),
+     "m:4:1: job \"j\", trigger \"t\", daily: \"Mittwoch\" is no weekday: expected SUN, MON, TUE, "
+     "WED, "
+     "THU, FRI or SAT"},
+    {DAILY("\"every\":\"1h\",\"days\":[1]"),
+     "m:3:43: job \"j\", trigger \"t\", daily: \"days\" must hold weekdays such as \"MON\", not 1"},
     {EVERY(",\"timezon\":\"UTC\""),
      "m:3:26: job \"j\", trigger \"t\": unknown key \"timezon\"; did you mean \"timezone\"?"},
     {TRIGGER(",\"every\":\"10ms\""),
@@ -164,11 +238,13 @@ static const struct refusal trigger_refusals[] = {
      "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"P1M\""},
     {EVERY(",\"repeat\":-1"), "m:3:35: job \"j\", trigger \"t\": \"repeat\" must be a whole number "
                               "from 0 to 2147483647, not -1"},
-    {CRON(",\"repeat\":3"), "m:3:43: job \"j\", trigger \"t\": \"repeat\" goes with \"every\"; "
-                            "\"end_at\" limits any schedule"},
+    {CRON(",\"repeat\":3"), "m:3:43: job \"j\", trigger \"t\": \"repeat\" goes with \"every\", "
+                            "\"calendar_interval\" and \"daily\"; \"end_at\" limits any schedule"},
     {EVERY(",\"dst\":{}"),
-     "m:3:32: job \"j\", trigger \"t\": \"dst\" goes with \"cron\"; \"every\" "
-     "counts elapsed time and \"at\" is an instant"},
+     "m:3:32: job \"j\", trigger \"t\": \"dst\" goes with what follows a clock: \"cron\", "
+     "\"daily\" and "
+     "a \"calendar_interval\" of days or longer; the others count elapsed time, and \"at\" is an "
+     "instant"},
     {CRON(",\"dst\":{\"gap\":\"before\"}"),
      "m:3:47: job \"j\", trigger \"t\", dst: \"gap\" must be "
      "\"after\" or \"skip\", not \"before\""},
@@ -209,6 +285,56 @@ static const struct refusal trigger_refusals[] = {
     {TRIGGER(",\"cron\":5"), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
 };
 
+static const struct refusal calendar_refusals[] = {
+    {"{\"jobs\":[],\"calendars\":{}}",
+     "m:1:24: manifest: \"calendars\" must be an array of objects, not an object"},
+    {"{\"jobs\":[],\"calendars\":[1]}", "m:1:25: calendar 1 must be an object, not a number"},
+    {"{\"jobs\":[],\"calendars\":[{}]}",
+     "m:1:25: calendar 1 has no \"name\"; add one: it is unique in the fleet"},
+    {"{\"jobs\":[],\"calendars\":[{\"name\":\"c\"},\n{\"name\":\"c\"}]}",
+     "m:2:1: calendar \"c\" is declared twice, first at m:1; names are unique in the fleet: rename "
+     "one"},
+    {CALENDAR(",\"date\":[]"),
+     "m:2:13: calendar \"c\": unknown key \"date\"; did you mean \"dates\"?"},
+    {CALENDAR(",\"dates\":\"2026-12-25\""),
+     "m:2:21: calendar \"c\": \"dates\" must be an array of dates, not a string"},
+    {CALENDAR(",\"dates\":[20261225]"),
+     "m:2:22: calendar \"c\": \"dates\" must hold dates such as \"2026-12-25\", not 20261225"},
+    {CALENDAR(",\"dates\":[\"2026-12-25\",\n\"2026-02-29\"]"),
+     "m:3:1: calendar \"c\", dates: \"2026-02-29\": there is no such day: expected YYYY-MM-DD, as "
+     "in "
+     "2026-12-25"},
+    {CALENDAR(",\"annual\":[\"13-01\"]"),
+     "m:2:23: calendar \"c\", annual: \"13-01\" is no day of a year: expected MM-DD, as in 12-25"},
+    {CALENDAR(",\"weekly\":[\"SAT\",\"SUNN\"]"), "m:2:29: calendar \"c\", weekly: \"SUNN\" is no "
+                                                 "weekday: expected SUN, MON, TUE, WED, THU, FRI "
+                                                 "or SAT"},
+    {CALENDAR(",\"weekly\":[null]"),
+     "m:2:23: calendar \"c\": \"weekly\" must hold weekdays such as \"SAT\", not null"},
+    {CALENDAR(",\"daily\":[\"12:00\"]"), "m:2:22: calendar \"c\": \"daily\" must hold pairs of "
+                                         "times such as [\"12:00\", \"13:00\"], not "
+                                         "\"12:00\""},
+    {CALENDAR(",\"daily\":[[\"12:00\"]]"), "m:2:22: calendar \"c\": \"daily\" must hold pairs of "
+                                           "times such as [\"12:00\", \"13:00\"], not "
+                                           "an array"},
+    {CALENDAR(",\"daily\":[[\"12:00\",\"13\"]]"),
+     "m:2:31: calendar \"c\", daily: \"13\" is no time of day: expected HH:MM or HH:MM:SS, as in "
+     "08:00"},
+    {CALENDAR(",\"daily\":[[\"12:00\",\"12:00\"]]"),
+     "m:2:1: calendar \"c\": daily: \"12:00\" to \"12:00\" is empty: expected two different times; "
+     "the "
+     "whole day is 00:00 to 24:00"},
+    {CALENDAR(",\"cron\":[\"* * * 25 12 ?\",\"x\"]"), "m:2:37: calendar \"c\", cron: cron "},
+    {CALENDAR(",\"cron\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\","
+              "\"12\",\"13\"]"),
+     "m:2:20: calendar \"c\": \"cron\" has 13 entries; at most 12 are allowed"},
+    {CALENDAR(",\"timezone\":\"Europe/Berln\""),
+     "m:2:24: calendar \"c\": zone \"Europe/Berln\" is unknown: did you mean \"Europe/Berlin\"?"},
+    {CALENDAR(",\"base\":[\"d\"]"),
+     "m:2:20: calendar \"c\": \"base\" must be a string of 1 to 254 characters without control "
+     "characters, not an array"},
+};
+
 static void check_refusals(const struct refusal *refusals, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -231,6 +357,7 @@ static void every_refusal_tells_place_and_remedy(void **state)
     CHECK_ALL(shape_refusals);
     CHECK_ALL(job_refusals);
     CHECK_ALL(trigger_refusals);
+    CHECK_ALL(calendar_refusals);
 }
 
 static void all_problems_are_told_at_once(void **state)
