@@ -392,7 +392,10 @@ def test_a_storm_of_pauses_loses_nothing_and_fires_nothing_twice(rota):
         for j in range(jobs):
             mine = [f"s{s}-j{j}-t{t}" for t in range(triggers)]
             names.update({name: (f"s{s}-j{j}", f"s{s}") for name in mine})
-            declared.append(job(f"s{s}-j{j}", *(every_second(name, seconds, start + t * 50) for t, name in enumerate(mine))))
+            policy = {"misfire": "fire_all", "misfire_tolerance": "0s"} if j == 1 else {}  # nearly all are made up, and paced
+            lane = {"concurrency": {"limit": 2}} if j == 2 else {}
+            declared.append(job(f"s{s}-j{j}", *(every_second(name, seconds, start + t * 50, **policy)
+                                                for t, name in enumerate(mine)), **lane))
         rota.apply(*declared, source=f"s{s}")
     rota.start_nodes("n1", "n2", "n3")
     seed = random.randrange(10 ** 6)
