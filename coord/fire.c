@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "coord/trigger_state.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -130,6 +131,15 @@ static int32_t clip(int64_t number)
     return number < INT32_MAX ? (int32_t)number : INT32_MAX;
 }
 
+static enum trigger_event event_of(const struct fire_advance *advance)
+{
+    if (advance->error != NULL)
+        return TRIGGER_UNEVALUABLE;
+    if (advance->blocked)
+        return TRIGGER_LANE_FULL;
+    return advance->next_us == STORE_NULL_TIME ? TRIGGER_ENDED : TRIGGER_FIRED;
+}
+
 static void advance_params(const struct fire *fire, struct store_params *params)
 {
     size_t n = fire->trigger_count;
@@ -146,10 +156,7 @@ static void advance_params(const struct fire *fire, struct store_params *params)
         missed[i] = a->missed;
         misfired[i] = a->misfired;
         errors[i] = a->error;
-        states[i] = a->error != NULL                ? "E"
-                    : a->blocked                    ? "B"
-                    : a->next_us == STORE_NULL_TIME ? "C"
-                                                    : "W";
+        states[i] = trigger_moved(TRIGGER_WAITING, event_of(a));
     }
     params_int32s(params, ids, n);
     params_times(params, next, n);

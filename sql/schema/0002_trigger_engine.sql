@@ -115,6 +115,7 @@ CREATE TABLE rota.lane_slot (
     run_id   bigint NOT NULL,
     fence    bigint NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT now(),
+    adopted  boolean NOT NULL DEFAULT false, -- for a run claimed without: the sweep frees it
     PRIMARY KEY (lane, slot)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
@@ -245,7 +246,7 @@ BEGIN
 END $$;
 
 -- For the leader: wakes lanes that have room, somebody who waits, and nobody on his way; frees slots whose
--- runs are out no more. Returns both counts; zero unless something went wrong.
+-- runs are out no more. Returns both counts, which are zero unless an event was lost.
 CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -253,13 +254,16 @@ DECLARE
     lost_fences bigint[];
     idle bigint[];
 BEGIN
-    SELECT array_agg(s.run_id), array_agg(s.fence) INTO lost, lost_fences
+    SELECT array_agg(s.run_id), array_agg(s.fence), count(*) FILTER (WHERE NOT s.adopted)
+      INTO lost, lost_fences, freed
       FROM rota.lane_slot s
-     WHERE s.taken_at < now() - interval '5 s'
+     WHERE (s.adopted OR s.taken_at < now() - interval '5 s')
        AND NOT EXISTS (SELECT FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
                         WHERE r.fence = s.fence AND o.id = s.run_id);
-    freed := coalesce(cardinality(lost), 0);
-    woken := CASE WHEN freed > 0 THEN rota.lane_release(lost, lost_fences) ELSE 0 END;
+    woken := 0;
+    IF lost IS NOT NULL THEN
+        PERFORM rota.lane_release(lost, lost_fences);
+    END IF;
     WITH RECURSIVE parked AS ( -- each lane once, however many wait in it
         (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.held = 'L' ORDER BY p.lane LIMIT 1)
         UNION ALL
@@ -309,8 +313,8 @@ BEGIN
       FROM (SELECT q.id, rota.run_lane(q.job_id, q.trigger_id, q.data) AS lane
               FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
      WHERE p.id = w.id AND (p.lane IS DISTINCT FROM w.lane OR p.held = 'L' OR (p.route < 0) <> (w.lane IS NOT NULL));
-    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence)
-    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence
+    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, adopted)
+    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence, true
       FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lane ORDER BY x.id) AS place
               FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
                       FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
