@@ -136,8 +136,9 @@ int client_main(const struct client_command *command, void *options, int argc, c
 
 /* ---- waiting for one's turn ---- */
 
-#define TURN_RETRY_US (100 * US_PER_MS)
-#define SQLSTATE_LOCK "55P03"
+#define TURN_RETRY_US     (100 * US_PER_MS)
+#define SQLSTATE_LOCK     "55P03"
+#define SQLSTATE_ROLLBACK "40" /* class: ended to break a deadlock */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -157,6 +158,12 @@ static void turn_loop(struct event_base *base, int64_t duration_us)
     event_free(timer);
 }
 
+static bool is_busy(const struct rota_error *error)
+{
+    return store_is(error, SQLSTATE_LOCK) ||
+           strncmp(error->sqlstate, SQLSTATE_ROLLBACK, strlen(SQLSTATE_ROLLBACK)) == 0;
+}
+
 int client_wait_turn(struct client *client, enum statement_id statement,
                      const struct store_params *params, int64_t wait_us, PGresult **ret_result,
                      struct rota_error *error)
@@ -168,14 +175,14 @@ int client_wait_turn(struct client *client, enum statement_id statement,
     for (;;) {
         *error = (struct rota_error){0};
         failed = store_wait(client->store, statement, params, 0, ret_result, error);
-        if (failed == 0 || !store_is(error, SQLSTATE_LOCK) || clock_monotonic_us() >= until_us)
+        if (failed == 0 || !is_busy(error) || clock_monotonic_us() >= until_us)
             break;
         if (!told && isatty(STDERR_FILENO))
             fputs("waiting for an apply to end …\n", stderr);
         told = true;
         turn_loop(client->base, TURN_RETRY_US);
     }
-    if (failed != 0 && store_is(error, SQLSTATE_LOCK)) {
+    if (failed != 0 && is_busy(error)) {
         char text[TIME_TEXT_SIZE];
         error_prefix(error, "not done within %s; nothing was changed, try again when it is over",
                      duration_format(most_us, text));

@@ -102,6 +102,19 @@ def test_a_schedule_that_is_over_becomes_complete(rota):
     assert state(rota, "once") == "complete"
 
 
+def test_a_trigger_stopped_by_a_failed_run_waits_for_the_reset_whatever_node_starts(rota, ledger):
+    rota.apply({"name": "fails", "handler": "exec", "data": ledger.shell("exit 1"), "on_exhausted": "error",
+                "triggers": [{"name": "once-more", "every": "1s", "misfire": "skip", "misfire_tolerance": "0s"}]})
+    node = rota.node("n1", exec_allow='["*"]')
+    wait_state(rota, "once-more", "error")
+    assert node.stop() == 0
+    second, count = rota.node("n2", exec_allow='["*"]'), ledger.count()
+    assert state(rota, "once-more") == "error" and not second.lines("triggers reset")
+    rota.run("reset", "once-more")
+    wait_until(lambda: ledger.count() > count, 10, "it to fire again")
+    wait_state(rota, "once-more", "error")
+
+
 @pytest.mark.parametrize("arguments, code, said", [
     (("reset", "nightly"), 1, 'trigger "nightly" is waiting, not in error: nothing to reset'),
     (("reset", "nigthly"), 4, 'did you mean "nightly"?'),
