@@ -143,6 +143,16 @@ static int build(const PGresult *family, struct wish *wish, struct buffer *out,
 
 /* ---- problems ---- */
 
+/* What follows `job "x", trigger "y"` in a message. */
+static const char *after_names(const char *text)
+{
+    const char *trigger = strstr(text, ", trigger \"");
+    for (const char *at = trigger != NULL ? trigger + 11 : ""; *at != '\0'; at++)
+        if (*at == '"' && (at[1] == ':' || at[1] == ',') && at[2] == ' ')
+            return at + 3;
+    return text;
+}
+
 /* The place is one of a text that nobody wrote: what was asked for is named instead. */
 static int tell_problem(const struct manifest_set *set, const struct wish *wish,
                         struct rota_error *error)
@@ -154,10 +164,7 @@ static int tell_problem(const struct manifest_set *set, const struct wish *wish,
     for (size_t i = 0; i < wish->count; i++) {
         if (wish->lines[i] == 0 || wish->lines[i] != line)
             continue;
-        const char *trigger = strstr(text, ", trigger \"");
-        const char *end = trigger != NULL ? strstr(trigger, "\": ") : NULL;
-        return error_set(error, ERROR_USAGE, "%s: %s", wish->keys[i].called,
-                         end != NULL ? end + 3 : text);
+        return error_set(error, ERROR_USAGE, "%s: %s", wish->keys[i].called, after_names(text));
     }
     return error_set(error, ERROR_REFUSED, "%s", text);
 }
