@@ -4,8 +4,7 @@
  * triggers it had locked are let go and claimed again. What a trigger's occurrences become is
  * decided in fire.c.
  */
-#include "coord/fire.h"
-#include "coord/node.h"
+#include "coord/acquire_step.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -13,39 +12,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LOAD_MAX (2 * NODE_CLAIM_MAX)
-
-enum step {
-    STEP_IDLE,
-    STEP_CLAIM,
-    STEP_LOCK,
-    STEP_FIRE,
-    STEP_LOAD_TRIGGERS,
-    STEP_LOAD_JOBS,
-    STEP_ASK
-};
-
-struct id_list {
-    int32_t ids[LOAD_MAX];
-    size_t count;
-};
-
-struct acquire {
-    struct node *node;
-    enum step step;
-    uint64_t number; /* of steps begun so far */
-    int64_t fleet_revision;
-    struct route routes[NODE_ROUTES_MAX]; /* of the step that is out */
-    size_t route_count;
-    int room; /* of all pools together when the step began */
-    struct id_list load_triggers, load_jobs;
-    struct fire *fire;                /* decided, waiting for its commit */
-    struct run *held[NODE_CLAIM_MAX]; /* claimed, waiting for definitions */
-    size_t held_count;
-};
-
-static void go_on(struct acquire *a);
 
 void acquire_new(struct node *node)
 {
@@ -59,6 +25,7 @@ void acquire_free(struct node *node)
 {
     if (node->acquire == NULL)
         return;
+    acquire_lane_forget(node->acquire);
     fire_free(node->acquire->fire);
     free(node->acquire);
     node->acquire = NULL;
@@ -85,7 +52,8 @@ void acquire_lost(struct node *node)
 {
     struct acquire *a = node->acquire;
     a->step = STEP_IDLE;
-    a->load_jobs.count = a->load_triggers.count = 0;
+    a->load_jobs.count = a->load_triggers.count = a->load_data.count = 0;
+    acquire_lane_forget(a);
     if (a->held_count > 0) { /* claimed and known, only never started */
         size_t count = a->held_count;
         a->held_count = 0;
@@ -96,7 +64,7 @@ void acquire_lost(struct node *node)
 }
 
 /* A step that failed is over; the next look waits a little, whatever the reason. */
-static void failed(struct acquire *a, const struct rota_error *error)
+void acquire_failed(struct acquire *a, const struct rota_error *error)
 {
     if (store_fault(error) == FAULT_RETRY)
         log_debug(&a->node->log, "acquire interrupted", LOG_TEXT("error", error->message));
@@ -107,7 +75,7 @@ static void failed(struct acquire *a, const struct rota_error *error)
     wake_failed(a->node);
 }
 
-static bool want(struct id_list *list, int32_t id)
+bool acquire_want(struct id_list *list, int32_t id)
 {
     for (size_t i = 0; i < list->count; i++)
         if (list->ids[i] == id)
@@ -118,10 +86,10 @@ static bool want(struct id_list *list, int32_t id)
     return true;
 }
 
-static void add_routes(struct store_params *params, const struct route *routes, size_t count)
+void acquire_routes_params(struct store_params *params, const struct route *routes, size_t count)
 {
-    int32_t ids[NODE_ROUTES_MAX], pools[NODE_ROUTES_MAX], rooms[NODE_ROUTES_MAX];
-    int16_t priorities[NODE_ROUTES_MAX];
+    int32_t ids[NODE_CLAIM_ROUTES_MAX], pools[NODE_CLAIM_ROUTES_MAX], rooms[NODE_CLAIM_ROUTES_MAX];
+    int16_t priorities[NODE_CLAIM_ROUTES_MAX];
     for (size_t i = 0; i < count; i++) {
         ids[i] = routes[i].id;
         priorities[i] = routes[i].priority;
@@ -134,9 +102,9 @@ static void add_routes(struct store_params *params, const struct route *routes, 
     params_int32s(params, rooms, count);
 }
 
-static void begin(struct acquire *a, enum step step, const struct route *routes, size_t count)
+void acquire_begin(struct acquire *a, enum step step, const struct route *routes, size_t count)
 {
-    assert(a->step == STEP_IDLE && count > 0 && count <= NODE_ROUTES_MAX);
+    assert(a->step == STEP_IDLE && count > 0 && count <= NODE_CLAIM_ROUTES_MAX);
     a->step = step;
     a->number++;
     memcpy(a->routes, routes, count * sizeof *routes);
@@ -159,13 +127,13 @@ static void on_jobs(void *arg, const struct store_answer *answer)
     if (a->step != STEP_LOAD_JOBS)
         return; /* the connection was lost meanwhile */
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
     definitions_put_jobs(a->node->definitions, answer->result, a->load_jobs.ids, a->load_jobs.count,
                          a->fleet_revision);
     a->load_jobs.count = 0;
-    go_on(a);
+    acquire_go_on(a);
 }
 
 static void on_triggers(void *arg, const struct store_answer *answer)
@@ -174,7 +142,7 @@ static void on_triggers(void *arg, const struct store_answer *answer)
     if (a->step != STEP_LOAD_TRIGGERS)
         return;
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
     struct definitions *definitions = a->node->definitions;
@@ -185,10 +153,10 @@ static void on_triggers(void *arg, const struct store_answer *answer)
             definitions_trigger_seen(definitions, a->load_triggers.ids[i], a->fleet_revision);
         if (!trigger->gone &&
             definitions_job(definitions, trigger->job_id, a->fleet_revision) == NULL)
-            want(&a->load_jobs, trigger->job_id);
+            acquire_want(&a->load_jobs, trigger->job_id);
     }
     a->load_triggers.count = 0;
-    go_on(a);
+    acquire_go_on(a);
 }
 
 static void load(struct acquire *a, struct id_list *list, enum statement_id statement,
@@ -214,6 +182,7 @@ static struct run *take_row(struct acquire *a, const PGresult *result, int row,
 {
     struct run *run = runs_add(a->node->runs, receipt, (uint32_t)row_int32(result, row, 1),
                                row_int64(result, row, 2));
+    run->laned = a->work == WORK_LANE_PENDING;
     run->job_id = row_int32(result, row, 3);
     run->trigger_id = row_null(result, row, 4) ? 0 : row_int32(result, row, 4);
     run->due_us = row_time(result, row, 5);
@@ -228,20 +197,22 @@ static struct run *take_row(struct acquire *a, const PGresult *result, int row,
     return run;
 }
 
-static void on_claimed(void *arg, const struct store_answer *answer)
+void acquire_on_claimed(void *arg, const struct store_answer *answer)
 {
     struct acquire *a = arg;
     struct node *node = a->node;
     if (a->step != STEP_CLAIM)
         return;
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
     int count = PQntuples(answer->result);
-    wake_claimed(node, count);
-    if (count < a->room)
-        wake_pending_unknown(node); /* that was all of it: when is the next one due? */
+    if (a->work == WORK_PENDING) {
+        wake_claimed(node, count);
+        if (count < a->room)
+            wake_unknown(node, a->work); /* that was all of it: when is the next one due? */
+    }
     if (count == 0) {
         end_step(a);
         return;
@@ -251,7 +222,7 @@ static void on_claimed(void *arg, const struct store_answer *answer)
     a->fleet_revision = row_int64(answer->result, 0, 15);
     for (int row = 0; row < count; row++)
         a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
-    go_on(a);
+    acquire_go_on(a);
 }
 
 /* Definitions for the claimed runs: those known are attached, the others listed for loading. */
@@ -261,19 +232,23 @@ static bool define_held(struct acquire *a)
     bool complete = true;
     for (size_t i = 0; i < a->held_count; i++) {
         struct run *run = a->held[i];
+        if (run->job != NULL)
+            continue; /* fired just now */
         struct job *job = definitions_job(definitions, run->job_id, a->fleet_revision);
         struct trigger *trigger = NULL;
         if (run->trigger_id != 0)
             trigger = definitions_trigger_seen(definitions, run->trigger_id, a->fleet_revision);
         if (job == NULL)
-            complete = !want(&a->load_jobs, run->job_id) && complete;
+            complete = !acquire_want(&a->load_jobs, run->job_id) && complete;
         if (trigger == NULL && run->trigger_id != 0)
-            complete = !want(&a->load_triggers, run->trigger_id) && complete;
+            complete = !acquire_want(&a->load_triggers, run->trigger_id) && complete;
     }
     if (!complete)
         return false;
     for (size_t i = 0; i < a->held_count; i++) {
         struct run *run = a->held[i];
+        if (run->job != NULL)
+            continue;
         run->job = job_ref(definitions_job(definitions, run->job_id, a->fleet_revision));
         if (run->trigger_id != 0)
             run->trigger = trigger_ref(
@@ -282,7 +257,34 @@ static bool define_held(struct acquire *a)
     return true;
 }
 
-static void go_on(struct acquire *a)
+/* ---- data that changes with each run ---- */
+
+static bool needs_data(const struct run *run)
+{
+    return run->job != NULL && run->job->persist_data && !run->job->gone && !run->job_data_known;
+}
+
+static void on_data(void *arg, const struct store_answer *answer)
+{
+    struct acquire *a = arg;
+    if (a->step != STEP_LOAD_DATA)
+        return;
+    if (answer->error != NULL) {
+        acquire_failed(a, answer->error);
+        return;
+    }
+    a->load_data.count = 0;
+    for (size_t i = 0; i < a->held_count; i++) {
+        struct run *run = a->held[i];
+        for (int row = 0; needs_data(run) && row < PQntuples(answer->result); row++)
+            if (row_int32(answer->result, row, 0) == run->job_id && run->job_data == NULL)
+                run->job_data = copy(row_slice(answer->result, row, 1));
+        run->job_data_known = true;
+    }
+    acquire_go_on(a);
+}
+
+void acquire_go_on(struct acquire *a)
 {
     bool complete = a->held_count == 0 || define_held(a);
     if (a->load_triggers.count > 0) {
@@ -291,6 +293,13 @@ static void go_on(struct acquire *a)
     }
     if (a->load_jobs.count > 0) {
         load(a, &a->load_jobs, SQL_JOB_LOAD, STEP_LOAD_JOBS, on_jobs);
+        return;
+    }
+    for (size_t i = 0; i < a->held_count; i++)
+        if (needs_data(a->held[i]))
+            acquire_want(&a->load_data, a->held[i]->job_id);
+    if (a->load_data.count > 0) {
+        load(a, &a->load_data, SQL_JOB_DATA, STEP_LOAD_DATA, on_data);
         return;
     }
     assert(complete);
@@ -302,14 +311,13 @@ static void go_on(struct acquire *a)
     end_step(a);
 }
 
-void acquire_pending(struct node *node, const struct route *routes, size_t count)
+static void claim_pending(struct acquire *a, const struct route *routes, size_t count)
 {
-    struct acquire *a = node->acquire;
     struct store_params params = {0};
-    begin(a, STEP_CLAIM, routes, count);
-    add_routes(&params, routes, count);
-    params_int32(&params, node->member.incarnation);
-    store_call(node->work, SQL_RUN_CLAIM, &params, 0, on_claimed, a);
+    acquire_begin(a, STEP_CLAIM, routes, count);
+    acquire_routes_params(&params, routes, count);
+    params_int32(&params, a->node->member.incarnation);
+    store_call(a->node->work, SQL_RUN_CLAIM, &params, 0, acquire_on_claimed, a);
     store_params_free(&params);
 }
 
@@ -322,18 +330,24 @@ static void on_fired(void *arg, const struct store_answer *answer)
     if (a->step != STEP_FIRE)
         return;
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
     struct run *runs[NODE_CLAIM_MAX];
-    size_t count = fire_take(a->fire, node, answer->result, runs);
+    size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
     if (a->fire->later_count > 0)
-        wake_next(node, STORE_NULL_TIME, node_database_now(node));
-    dispatch_runs(node, runs, count);
-    go_on(a); /* loads what other locked triggers lacked */
+        wake_next(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING, node_database_now(node));
+    for (size_t i = 0; i < count; i++) {
+        if (needs_data(runs[i]))
+            a->held[a->held_count++] = runs[i];
+        else
+            runs[ready++] = runs[i];
+    }
+    dispatch_runs(node, runs, ready);
+    acquire_go_on(a); /* loads what other locked triggers lacked */
 }
 
-static void fire(struct acquire *a)
+void acquire_fire(struct acquire *a)
 {
     struct store_params params = {0};
     a->step = STEP_FIRE;
@@ -342,7 +356,14 @@ static void fire(struct acquire *a)
     store_params_free(&params);
 }
 
-static int *room_of(struct acquire *a, int32_t route, int *rooms)
+void acquire_rooms(const struct acquire *a, int rooms[NODE_POOLS_MAX])
+{
+    memset(rooms, 0, NODE_POOLS_MAX * sizeof *rooms);
+    for (size_t i = 0; i < a->route_count; i++)
+        rooms[a->routes[i].pool] = a->routes[i].room;
+}
+
+int *acquire_room_of(struct acquire *a, int32_t route, int *rooms)
 {
     for (size_t i = 0; i < a->route_count; i++)
         if (a->routes[i].id == route)
@@ -350,33 +371,43 @@ static int *room_of(struct acquire *a, int32_t route, int *rooms)
     return NULL;
 }
 
+static int64_t or_unset(int64_t time_us)
+{
+    return time_us == STORE_NULL_TIME ? SCHEDULE_UNSET : time_us;
+}
+
+bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fire_input *input)
+{
+    struct definitions *definitions = a->node->definitions;
+    int32_t id = row_int32(result, row, 0);
+    *input = (struct fire_input){
+        .route = row_int32(result, row, 1),
+        .next_us = row_time(result, row, 3),
+        .previous_us = row_time(result, row, 4),
+        .now_us = row_time(result, row, 5),
+        .pass = {or_unset(row_time(result, row, 7)), or_unset(row_time(result, row, 8))}};
+    input->trigger = definitions_trigger(definitions, id, row_int64(result, row, 2));
+    if (input->trigger == NULL) {
+        acquire_want(&a->load_triggers, id);
+        return false;
+    }
+    input->job = definitions_job(definitions, input->trigger->job_id, a->fleet_revision);
+    if (input->job == NULL)
+        acquire_want(&a->load_jobs, input->trigger->job_id);
+    return input->job != NULL;
+}
+
 /* Decides about each locked trigger whose definition is known; the others are listed for loading.
  */
 static void decide(struct acquire *a, const PGresult *result)
 {
-    struct definitions *definitions = a->node->definitions;
-    int rooms[64] = {0};
-    for (size_t i = 0; i < a->route_count; i++)
-        rooms[a->routes[i].pool] = a->routes[i].room;
+    int rooms[NODE_POOLS_MAX];
+    struct fire_input input;
+    acquire_rooms(a, rooms);
     fire_clear(a->fire);
-    for (int row = 0; row < PQntuples(result); row++) {
-        struct fire_input input = {.route = row_int32(result, row, 1),
-                                   .next_us = row_time(result, row, 3),
-                                   .previous_us = row_time(result, row, 4),
-                                   .now_us = row_time(result, row, 5)};
-        int32_t id = row_int32(result, row, 0);
-        input.trigger = definitions_trigger(definitions, id, row_int64(result, row, 2));
-        if (input.trigger == NULL) {
-            want(&a->load_triggers, id);
-            continue;
-        }
-        input.job = definitions_job(definitions, input.trigger->job_id, a->fleet_revision);
-        if (input.job == NULL) {
-            want(&a->load_jobs, input.trigger->job_id);
-            continue;
-        }
-        fire_decide(a->fire, &input, room_of(a, input.route, rooms));
-    }
+    for (int row = 0; row < PQntuples(result); row++)
+        if (acquire_input(a, result, row, &input))
+            fire_decide(a->fire, &input, acquire_room_of(a, input.route, rooms));
 }
 
 static void on_locked(void *arg, const struct store_answer *answer)
@@ -386,36 +417,52 @@ static void on_locked(void *arg, const struct store_answer *answer)
     if (a->step != STEP_LOCK)
         return;
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
     int count = PQntuples(answer->result);
     wake_claimed(node, count);
     if (count < a->room)
-        wake_trigger_unknown(node);
-    if (count > 0) {
+        wake_unknown(node, a->work);
+    if (count > 0)
         a->fleet_revision = row_int64(answer->result, 0, 6);
+    if (count > 0 && a->work == WORK_LANE_TRIGGERS) {
+        acquire_lane_triggers(a, answer->result);
+        return;
+    }
+    if (count > 0) {
         decide(a, answer->result);
         if (a->load_triggers.count + a->load_jobs.count > 0)
-            wake_next(node, node_database_now(node),
-                      STORE_NULL_TIME); /* come back for the others */
+            wake_next(node, a->work, node_database_now(node)); /* come back for the others */
         if (a->fire->trigger_count > 0) {
-            fire(a);
+            acquire_fire(a);
             return;
         }
     }
     store_rollback(node->work);
-    go_on(a);
+    acquire_go_on(a);
 }
 
-void acquire_triggers(struct node *node, const struct route *routes, size_t count)
+static void lock_triggers(struct acquire *a, const struct route *routes, size_t count)
+{
+    struct store_params params = {0};
+    acquire_begin(a, STEP_LOCK, routes, count);
+    acquire_routes_params(&params, routes, count);
+    params_bool(&params, a->work == WORK_LANE_TRIGGERS);
+    store_call(a->node->work, SQL_TRIGGER_ACQUIRE, &params, STORE_BEGIN, on_locked, a);
+    store_params_free(&params);
+}
+
+void acquire_work(struct node *node, enum work work, const struct route *routes, size_t count)
 {
     struct acquire *a = node->acquire;
-    struct store_params params = {0};
-    begin(a, STEP_LOCK, routes, count);
-    add_routes(&params, routes, count);
-    store_call(node->work, SQL_TRIGGER_ACQUIRE, &params, STORE_BEGIN, on_locked, a);
-    store_params_free(&params);
+    a->work = work;
+    if (work == WORK_PENDING)
+        claim_pending(a, routes, count);
+    else if (work == WORK_LANE_PENDING)
+        acquire_lane_pending(a, routes, count);
+    else
+        lock_triggers(a, routes, count);
 }
 
 /* ---- when is the next? ---- */
@@ -427,11 +474,12 @@ static void on_asked(void *arg, const struct store_answer *answer)
     if (a->step != STEP_ASK)
         return;
     if (answer->error != NULL) {
-        failed(a, answer->error);
+        acquire_failed(a, answer->error);
         return;
     }
-    node->member.clock_offset_us = row_time(answer->result, 0, 2) - clock_boot_us();
-    wake_next(node, row_time(answer->result, 0, 0), row_time(answer->result, 0, 1));
+    node->member.clock_offset_us = row_time(answer->result, 0, WORK_KINDS) - clock_boot_us();
+    for (int work = 0; work < WORK_KINDS; work++)
+        wake_next(node, (enum work)work, row_time(answer->result, 0, work));
     end_step(a);
 }
 
@@ -440,7 +488,7 @@ void acquire_ask(struct node *node, const struct route *routes, size_t count)
     struct acquire *a = node->acquire;
     struct store_params params = {0};
     int32_t ids[NODE_ROUTES_MAX];
-    begin(a, STEP_ASK, routes, count);
+    acquire_begin(a, STEP_ASK, routes, count);
     for (size_t i = 0; i < count; i++)
         ids[i] = routes[i].id;
     params_int32s(&params, ids, count);

@@ -5,7 +5,7 @@
  * once-only guard.
  */
 #include "coord/details.h"
-#include "coord/node.h"
+#include "coord/finished.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -14,37 +14,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_MAX NODE_CLAIM_MAX
-
-/* A run that is over here. */
-struct finished {
-    struct list link;
-    struct run *run;
-    const char *status; /* constants; NULL: goes back to pending */
-    const char *outcome;
-    char *json;          /* task_details, or the attempt's entry; NULL: nothing */
-    int64_t duration_us; /* -1: it never ran */
-    int64_t delay_us;
-    bool more_attempt, more_crash, recovering;
-};
-
-/* One of the two ways out, with the batch that is being written. */
+/*
+ * One of the ways out, with the batch that is being written. What has effects beyond its own row,
+ * or a slot of a lane to give back, has an outlet of its own, whose batches are transactions.
+ */
 struct outlet {
     struct node *node;
     enum statement_id statement;
+    bool special;
     void (*parameters)(struct node *node, struct finished **batch, size_t count,
                        struct store_params *params);
     struct list waiting;
     size_t waiting_count;
     struct finished *batch[BATCH_MAX];
     size_t batch_count;
-    size_t batch_limit; /* 1 after a batch was refused: finds the one that is at fault */
-    bool out;           /* the batch is on its way */
-    bool again;         /* it was on its way before: it may be written already */
+    size_t batch_limit;        /* 1 after a batch was refused: finds the one that is at fault */
+    bool out;                  /* the batch is on its way */
+    bool again;                /* it was on its way before: it may be written already */
+    int64_t moved;             /* runs of it that were in time */
+    struct rota_error refused; /* why its transaction will not commit */
 };
 
 struct complete {
-    struct outlet history, back;
+    struct outlet history, special, back;
     struct event *flush; /* at the end of the turn */
     struct event *retry;
 };
@@ -57,6 +49,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     flush(&node->complete->history);
+    flush(&node->complete->special);
     flush(&node->complete->back);
 }
 
@@ -73,111 +66,13 @@ static void flush_later(struct node *node)
     evtimer_add(node->complete->retry, &pause);
 }
 
-/* ---- parameters ---- */
-
-#define BITS_BYTES ((NODE_CLAIM_MAX + 7) / 8)
-
-struct masks {
-    int64_t fences[BATCH_MAX];
-    uint8_t bits[BATCH_MAX][BITS_BYTES];
-    const uint8_t *pointers[BATCH_MAX];
-    size_t sizes[BATCH_MAX];
-    size_t count;
-};
-
-static void mask_run(struct masks *masks, const struct run *run)
-{
-    size_t at = 0;
-    while (at < masks->count && masks->fences[at] != run->receipt->fence)
-        at++;
-    if (at == masks->count) {
-        masks->count++;
-        masks->fences[at] = run->receipt->fence;
-        masks->sizes[at] = run->receipt->size;
-        masks->pointers[at] = masks->bits[at];
-    }
-    masks->bits[at][run->slot / 8] |=
-        (uint8_t)(0x80 >> (run->slot % 8)); /* bit 0 is leftmost in PostgreSQL */
-}
-
-static void history_parameters(struct node *node, struct finished **batch, size_t n,
-                               struct store_params *params)
-{
-    struct masks *masks = mem_alloc(sizeof *masks);
-    int64_t fences[BATCH_MAX], ids[BATCH_MAX], started[BATCH_MAX], durations[BATCH_MAX],
-        scheduled[BATCH_MAX];
-    int32_t slots[BATCH_MAX], missed[BATCH_MAX];
-    int16_t attempts[BATCH_MAX];
-    const char *tasks[BATCH_MAX], *triggers[BATCH_MAX], *statuses[BATCH_MAX], *outcomes[BATCH_MAX];
-    struct slice details[BATCH_MAX];
-    for (size_t i = 0; i < n; i++) {
-        const struct run *run = batch[i]->run;
-        mask_run(masks, run);
-        fences[i] = run->key.fence;
-        slots[i] = (int32_t)run->slot;
-        ids[i] = run->key.id;
-        tasks[i] = run->job != NULL && !run->job->gone ? run->job->name : "(deleted job)";
-        triggers[i] = run->trigger != NULL && !run->trigger->gone ? run->trigger->name : NULL;
-        started[i] = run->started_us != 0 ? run->started_us : STORE_NULL_TIME;
-        durations[i] = batch[i]->duration_us >= 0 ? batch[i]->duration_us / US_PER_MS : INT64_MIN;
-        statuses[i] = batch[i]->status;
-        outcomes[i] = batch[i]->outcome;
-        attempts[i] = (int16_t)run->attempt;
-        missed[i] = run->missed < INT32_MAX ? (int32_t)run->missed : INT32_MAX;
-        scheduled[i] = run->scheduled_us;
-        details[i] = slice_of(batch[i]->json);
-    }
-    params_int32(params, node->member.incarnation);
-    params_int64s(params, masks->fences, masks->count);
-    params_bits_array(params, masks->pointers, masks->sizes, masks->count);
-    params_int64s(params, fences, n);
-    params_int32s(params, slots, n);
-    params_int64s(params, ids, n);
-    params_texts(params, tasks, n);
-    params_texts(params, triggers, n);
-    params_times(params, started, n);
-    params_int64s(params, durations, n);
-    params_texts(params, statuses, n);
-    params_texts(params, outcomes, n);
-    params_int16s(params, attempts, n);
-    params_int32s(params, missed, n);
-    params_times(params, scheduled, n);
-    params_slices(params, PARAMS_JSON, details, n);
-    params_text(params, node->config->node_name);
-    free(masks);
-}
-
-static void back_parameters(struct node *node, struct finished **batch, size_t n,
-                            struct store_params *params)
-{
-    int64_t fences[BATCH_MAX], delays[BATCH_MAX];
-    int32_t slots[BATCH_MAX], attempts[BATCH_MAX], crashes[BATCH_MAX];
-    bool recovering[BATCH_MAX];
-    struct slice entries[BATCH_MAX];
-    for (size_t i = 0; i < n; i++) {
-        fences[i] = batch[i]->run->key.fence;
-        slots[i] = (int32_t)batch[i]->run->slot;
-        delays[i] = (batch[i]->delay_us + US_PER_MS - 1) / US_PER_MS;
-        attempts[i] = batch[i]->more_attempt;
-        crashes[i] = batch[i]->more_crash;
-        recovering[i] = batch[i]->recovering;
-        entries[i] = slice_of(batch[i]->json);
-    }
-    params_int32(params, node->member.incarnation);
-    params_int64s(params, fences, n);
-    params_int32s(params, slots, n);
-    params_int64s(params, delays, n);
-    params_int32s(params, attempts, n);
-    params_int32s(params, crashes, n);
-    params_bools(params, recovering, n);
-    params_slices(params, PARAMS_JSONB, entries, n);
-}
-
 /* ---- writing ---- */
 
 static void finished_free(struct finished *finished)
 {
     free(finished->json);
+    free(finished->effects.job_data);
+    free(finished->effects.trigger_error);
     free(finished);
 }
 
@@ -232,15 +127,19 @@ static void batch_refused(struct outlet *outlet, const struct rota_error *error)
         return;
     }
     struct finished *finished = outlet->batch[0];
-    bool bare = finished->json == NULL;
+    bool bare = finished->json == NULL && !finished_has_effects(finished);
     log_error(&node->log,
               bare ? "a finished run cannot be written: its receipt is left to recovery"
-                   : "a finished run cannot be written: trying without its details",
+                   : "a finished run cannot be written: trying without its details and effects",
               LOG_INT("run", finished->run->key.id), LOG_TEXT("error", error->message),
               LOG_TEXT("sqlstate", error->sqlstate));
     free(finished->json);
+    free(finished->effects.job_data);
+    free(finished->effects.trigger_error);
     finished->json = NULL;
-    if (bare) { /* those behind it must not wait; the run stays known, so that nobody puts it back */
+    finished->effects = (struct run_effects){0};
+    if (bare) { /* those behind it must not wait; the run stays known, so that nobody puts it back
+                 */
         finished_free(finished);
         outlet->batch_count = 0;
         outlet->batch_limit = BATCH_MAX;
@@ -257,17 +156,18 @@ static void on_ensured(void *arg, const struct store_answer *answer)
     flush_later(node);
 }
 
-static void on_written(void *arg, const struct store_answer *answer)
+static void written(struct outlet *outlet)
 {
-    struct outlet *outlet = arg;
+    outlet->out = false;
+    batch_written(outlet, outlet->moved);
+    flush(outlet);
+    node_drained(outlet->node);
+}
+
+static void not_written(struct outlet *outlet, const struct store_answer *answer)
+{
     struct node *node = outlet->node;
     outlet->out = false;
-    if (answer->error == NULL) {
-        batch_written(outlet, row_int64(answer->result, 0, 0));
-        flush(outlet);
-        node_drained(node);
-        return;
-    }
     outlet->again = outlet->again || answer->unknown;
     if (store_is(answer->error,
                  "23514")) { /* no partition for today: the clock ran ahead of the chores */
@@ -280,6 +180,58 @@ static void on_written(void *arg, const struct store_answer *answer)
     } else {
         batch_refused(outlet, answer->error);
     }
+}
+
+static void on_written(void *arg, const struct store_answer *answer)
+{
+    struct outlet *outlet = arg;
+    if (answer->error != NULL) {
+        not_written(outlet, answer);
+        return;
+    }
+    outlet->moved = row_int64(answer->result, 0, 0);
+    written(outlet);
+}
+
+/* ---- a batch that is a transaction: history, effects, lanes ---- */
+
+static void on_committed(void *arg, const struct store_answer *answer)
+{
+    struct outlet *outlet = arg;
+    struct store_answer failed = *answer;
+    if (outlet->refused.code != ERROR_NONE)
+        failed.error = &outlet->refused;
+    if (failed.error != NULL)
+        not_written(outlet, &failed);
+    else
+        written(outlet);
+}
+
+/* The transaction's last statement answers for all of it; why it failed is known here. */
+static void on_effects(void *arg, const struct store_answer *answer)
+{
+    struct outlet *outlet = arg;
+    if (answer->error != NULL)
+        outlet->refused = *answer->error;
+}
+
+static void on_begun(void *arg, const struct store_answer *answer)
+{
+    struct outlet *outlet = arg;
+    if (answer->error != NULL) {
+        not_written(outlet, answer);
+        return;
+    }
+    outlet->moved = row_int64(answer->result, 0, 0);
+    outlet->refused = (struct rota_error){0};
+    struct store *work = outlet->node->work;
+    struct store_params effects = {0}, lanes = {0};
+    finished_effects_params(outlet->batch, outlet->batch_count, &effects);
+    finished_lanes_params(outlet->batch, outlet->batch_count, &lanes);
+    store_call(work, SQL_RUN_EFFECTS, &effects, STORE_WITHIN, on_effects, outlet);
+    store_call(work, SQL_LANE_RELEASE, &lanes, STORE_WITHIN | STORE_COMMIT, on_committed, outlet);
+    store_params_free(&effects);
+    store_params_free(&lanes);
 }
 
 /* Drops what was taken from us meanwhile; its row is somebody else's. */
@@ -323,7 +275,8 @@ static void flush(struct outlet *outlet)
     struct store_params params = {0};
     outlet->parameters(node, outlet->batch, outlet->batch_count, &params);
     outlet->out = true;
-    store_call(node->work, outlet->statement, &params, 0, on_written, outlet);
+    store_call(node->work, outlet->statement, &params, outlet->special ? STORE_BEGIN : 0,
+               outlet->special ? on_begun : on_written, outlet);
     store_params_free(&params);
 }
 
@@ -355,12 +308,15 @@ static struct finished *finished_new(struct run *run, const char *status, const 
 }
 
 void complete_over(struct node *node, struct run *run, const char *status, const char *outcome,
-                   char *details, int64_t duration_us)
+                   char *details, int64_t duration_us, const struct run_effects *effects)
 {
+    struct complete *c = node->complete;
     struct finished *finished = finished_new(run, status, outcome);
     finished->json = details;
     finished->duration_us = duration_us;
-    finish(&node->complete->history, finished);
+    if (effects != NULL)
+        finished->effects = *effects;
+    finish(run->laned || finished_has_effects(finished) ? &c->special : &c->history, finished);
 }
 
 void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,
@@ -403,8 +359,8 @@ void complete_receipts(struct node *node, const int64_t *fences, size_t count)
 size_t complete_unwritten(const struct node *node)
 {
     const struct complete *c = node->complete;
-    return c->history.waiting_count + c->history.batch_count + c->back.waiting_count +
-           c->back.batch_count;
+    return c->history.waiting_count + c->history.batch_count + c->special.waiting_count +
+           c->special.batch_count + c->back.waiting_count + c->back.batch_count;
 }
 
 void complete_ready(struct node *node)
@@ -424,8 +380,10 @@ static void outlet_init(struct outlet *outlet, struct node *node, enum statement
 void complete_new(struct node *node)
 {
     struct complete *c = mem_alloc(sizeof *c);
-    outlet_init(&c->history, node, SQL_RUN_COMPLETE, history_parameters);
-    outlet_init(&c->back, node, SQL_RUN_PUT_BACK, back_parameters);
+    outlet_init(&c->history, node, SQL_RUN_COMPLETE, finished_history_params);
+    outlet_init(&c->special, node, SQL_RUN_COMPLETE, finished_history_params);
+    c->special.special = true;
+    outlet_init(&c->back, node, SQL_RUN_PUT_BACK, finished_back_params);
     c->flush = evtimer_new(node->base, on_flush, node);
     c->retry = evtimer_new(node->base, on_flush, node);
     node->complete = c;
@@ -445,6 +403,7 @@ void complete_free(struct node *node)
     if (c == NULL)
         return;
     outlet_free(&c->history);
+    outlet_free(&c->special);
     outlet_free(&c->back);
     event_free(c->flush);
     event_free(c->retry);

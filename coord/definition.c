@@ -177,6 +177,10 @@ static struct job *job_from_row(const PGresult *result, int row)
     job->retry_jitter = row_double(result, row, 10);
     job->max_crashes = row_int16(result, row, 11);
     job->requests_recovery = row_null(result, row, 12) ? -1 : row_bool(result, row, 12);
+    job->held = row_bool(result, row, 13);
+    job->lane_limit = row_int32(result, row, 14);
+    job->persist_data = row_bool(result, row, 15);
+    job->exhausted_is_error = row_bool(result, row, 16);
     return job;
 }
 

@@ -36,6 +36,10 @@ struct job {
     double retry_jitter;
     int max_crashes;
     int requests_recovery; /* -1: not said, 0, 1 */
+    bool held;             /* paused, by whatever name */
+    int lane_limit;        /* runs at once, of each key; 0: any number */
+    bool persist_data;     /* the data is what the last successful run left: read with each claim */
+    bool exhausted_is_error; /* a run that failed for good puts its trigger in error */
     UT_hash_handle hh;
 };
 

@@ -39,7 +39,7 @@ static int pool_for(struct workers *workers, const char *handler)
 /* The job's data, the trigger's laid over it, the run's own over both. */
 static struct slice data_of(const struct run *run, struct buffer *first, struct buffer *second)
 {
-    struct slice data = slice_of(run->job->data);
+    struct slice data = slice_of(run->job_data != NULL ? run->job_data : run->job->data);
     if (run->trigger != NULL && !run->trigger->gone && run->trigger->data != NULL) {
         data_merge(first, data, slice_of(run->trigger->data));
         data = (struct slice){first->data, first->length};
@@ -91,6 +91,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
         .missed = run->missed,
         .checkpoint = slice_of(run->checkpoint),
         .timeout_us = run->job->timeout_us,
+        .lane = run->laned,
         .alone = is_suspect(run),
     };
     int failed = workers_run(node->workers, (size_t)pool, &told);
@@ -98,22 +99,33 @@ static int hand_over(struct node *node, struct run *run, int pool)
         run->place = RUN_AT_WORKER;
         run->started_us = now;
         free(run->data);
+        free(run->job_data);
         free(run->checkpoint);
-        run->data = run->checkpoint = NULL;
+        run->data = run->job_data = run->checkpoint = NULL;
     }
     buffer_free(&first);
     buffer_free(&second);
     return failed;
 }
 
+/*
+ * It was queued while its job was being paused or given a limit, and its claim saw it as it was; or
+ * it belongs to a lane and the lease is about to end. Put back, it finds its place.
+ */
+static bool has_moved(const struct node *node, const struct run *run)
+{
+    return run->job->held || (run->job->lane_limit > 0 && !run->laned) ||
+           (run->laned && !node_may_claim_lanes(node));
+}
+
 static void dispatch(struct node *node, struct run *run)
 {
     if (run->job->gone) {
         complete_over(node, run, "failed", "cancelled",
-                      details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1);
+                      details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1, NULL);
         return;
     }
-    if (node->state != NODE_RUNNING) {
+    if (node->state != NODE_RUNNING || has_moved(node, run)) {
         complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
         return;
     }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "coord/trigger_state.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ void fire_clear(struct fire *fire)
     for (size_t i = 0; i < fire->trigger_count; i++)
         free(fire->triggers[i].error);
     fire->run_count = fire->later_count = fire->trigger_count = 0;
+    fire->laned = false;
 }
 
 void fire_free(struct fire *fire)
@@ -41,58 +43,101 @@ void fire_free(struct fire *fire)
     free(fire);
 }
 
-/* Made-up runs wait in pending, paced for the whole fleet, so that a long outage does not end in a
- * storm. */
-static void add_run(struct fire *fire, const struct fire_input *input,
+static struct fire_run run_of(const struct fire_input *input, const struct misfire_run *wanted,
+                              int64_t previous_us)
+{
+    return (struct fire_run){.trigger = trigger_ref(input->trigger),
+                             .job = job_ref(input->job),
+                             .route = input->route,
+                             .scheduled_us = wanted->scheduled_us,
+                             .previous_us = previous_us,
+                             .missed = wanted->missed,
+                             .made_up = wanted->made_up,
+                             .lane = input->lane != NULL ? input->lane->lane : LANE_NONE};
+}
+
+/*
+ * One occurrence becomes a run: now, or in pending. Made-up runs wait there, paced for the whole
+ * fleet, so that a long outage does not end in a storm. False: it belongs to a lane and cannot
+ * start now, so it stays with its trigger; unless what follows it was decided together with it.
+ */
+static bool add_run(struct fire *fire, const struct fire_input *input,
                     const struct misfire_run *wanted, int64_t previous_us, int *room)
 {
-    struct fire_run run = {.trigger = trigger_ref(input->trigger),
-                           .job = job_ref(input->job),
-                           .route = input->route,
-                           .scheduled_us = wanted->scheduled_us,
-                           .previous_us = previous_us,
-                           .missed = wanted->missed};
-    if (!wanted->made_up && *room > 0 && fire->run_count < NODE_CLAIM_MAX) {
+    bool start = !wanted->made_up && *room > 0 && fire->run_count < NODE_CLAIM_MAX &&
+                 (input->lane == NULL || !lane_full(input->lane));
+    bool passing =
+        input->pass.until_us != SCHEDULE_UNSET && wanted->scheduled_us < input->pass.until_us;
+    if (!start && !wanted->made_up && input->lane != NULL && !passing)
+        return false;
+    struct fire_run run = run_of(input, wanted, previous_us);
+    if (start) {
         (*room)--;
+        if (input->lane != NULL)
+            run.lane_slot = lane_slot(input->lane);
         fire->runs[fire->run_count++] = run;
-        return;
+        return true;
     }
-    run.made_up = wanted->made_up;
     if (fire->later_count % 64 == 0)
         fire->later = mem_resize(fire->later, fire->later_count + 64, sizeof *fire->later);
     fire->later[fire->later_count++] = run;
+    return true;
+}
+
+static void advance(struct fire *fire, const struct fire_input *input, int *room,
+                    struct fire_advance *advance)
+{
+    struct misfire_decision *decision = &fire->decision;
+    misfire_decide_passing(input->trigger->schedule, &input->trigger->rule, input->next_us,
+                           &input->pass, input->now_us, decision);
+    int64_t previous = input->previous_us == STORE_NULL_TIME ? 0 : input->previous_us;
+    advance->next_us = decision->next_us == SCHEDULE_NONE ? STORE_NULL_TIME : decision->next_us;
+    advance->missed = decision->missed;
+    advance->misfired = decision->made_up_count;
+    for (int i = 0; i < decision->run_count; i++) {
+        const struct misfire_run *wanted = &decision->runs[i];
+        if (!add_run(fire, input, wanted, previous, room)) {
+            advance->next_us = wanted->scheduled_us;
+            advance->blocked = lane_full(input->lane);
+            return;
+        }
+        previous = advance->previous_us = wanted->scheduled_us;
+        advance->fired++;
+    }
 }
 
 void fire_decide(struct fire *fire, const struct fire_input *input, int *room)
 {
     if (fire->trigger_count == NODE_CLAIM_MAX || fire->later_count >= FIRE_LATER_MAX)
         return;
-    struct fire_advance *advance = &fire->triggers[fire->trigger_count++];
-    *advance =
-        (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
+    if (input->lane != NULL && !lane_full(input->lane) && *room <= 0)
+        return; /* it stays due */
+    struct fire_advance *made = &fire->triggers[fire->trigger_count++];
+    *made = (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
+    fire->laned = fire->laned || input->lane != NULL;
     if (input->trigger->schedule == NULL) {
-        advance->next_us = STORE_NULL_TIME;
-        advance->error = mem_string(input->trigger->error);
-        return;
+        made->next_us = STORE_NULL_TIME;
+        made->error = mem_string(input->trigger->error);
+    } else if (input->lane != NULL && lane_full(input->lane)) {
+        made->next_us = input->next_us;
+        made->blocked = true;
+    } else {
+        advance(fire, input, room, made);
     }
-    struct misfire_decision *decision = &fire->decision;
-    misfire_decide(input->trigger->schedule, &input->trigger->rule, input->next_us, input->now_us,
-                   decision);
-    int64_t previous = input->previous_us == STORE_NULL_TIME ? 0 : input->previous_us;
-    for (int i = 0; i < decision->run_count; i++) {
-        add_run(fire, input, &decision->runs[i], previous, room);
-        previous = decision->runs[i].scheduled_us;
-        advance->previous_us = previous;
-    }
-    advance->next_us = decision->next_us == SCHEDULE_NONE ? STORE_NULL_TIME : decision->next_us;
-    advance->fired = decision->run_count;
-    advance->missed = decision->missed;
-    advance->misfired = decision->made_up_count;
 }
 
 static int32_t clip(int64_t number)
 {
     return number < INT32_MAX ? (int32_t)number : INT32_MAX;
+}
+
+static enum trigger_event event_of(const struct fire_advance *advance)
+{
+    if (advance->error != NULL)
+        return TRIGGER_UNEVALUABLE;
+    if (advance->blocked)
+        return TRIGGER_LANE_FULL;
+    return advance->next_us == STORE_NULL_TIME ? TRIGGER_ENDED : TRIGGER_FIRED;
 }
 
 static void advance_params(const struct fire *fire, struct store_params *params)
@@ -111,7 +156,7 @@ static void advance_params(const struct fire *fire, struct store_params *params)
         missed[i] = a->missed;
         misfired[i] = a->misfired;
         errors[i] = a->error;
-        states[i] = a->error != NULL ? "E" : a->next_us == STORE_NULL_TIME ? "C" : "W";
+        states[i] = trigger_moved(TRIGGER_WAITING, event_of(a));
     }
     params_int32s(params, ids, n);
     params_times(params, next, n);
@@ -150,6 +195,24 @@ static void run_params(const struct fire_run *runs, size_t n, bool later,
     free(made_up);
 }
 
+static void lane_params(const struct fire *fire, struct store_params *params)
+{
+    size_t most = fire->later_count > fire->run_count ? fire->later_count : fire->run_count;
+    int64_t *lanes = mem_array(most, sizeof *lanes);
+    int32_t slots[NODE_CLAIM_MAX];
+    for (size_t i = 0; i < fire->run_count; i++) {
+        lanes[i] = fire->runs[i].lane;
+        slots[i] = fire->runs[i].lane_slot;
+    }
+    params_bool(params, fire->laned);
+    params_int64s(params, lanes, fire->laned ? fire->run_count : 0);
+    params_int32s(params, slots, fire->laned ? fire->run_count : 0);
+    for (size_t i = 0; i < fire->later_count; i++)
+        lanes[i] = fire->later[i].lane;
+    params_int64s(params, lanes, fire->later_count);
+    free(lanes);
+}
+
 void fire_params(const struct fire *fire, int32_t incarnation, struct store_params *params)
 {
     params_int32(params, incarnation);
@@ -157,6 +220,7 @@ void fire_params(const struct fire *fire, int32_t incarnation, struct store_para
     run_params(fire->runs, fire->run_count, false, params);
     run_params(fire->later, fire->later_count, true, params);
     params_int64(params, fire->pace_us);
+    lane_params(fire, params);
 }
 
 size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, struct run **runs)
@@ -177,6 +241,7 @@ size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, s
         run->due_us = run->scheduled_us = from->scheduled_us;
         run->previous_us = from->previous_us;
         run->missed = from->missed;
+        run->laned = fire->laned;
         runs[i] = run;
     }
     free(ids);

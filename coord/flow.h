@@ -8,14 +8,27 @@
 #include "coord/run.h"
 #include "worker/worker.h"
 
-#define NODE_POOLS_MAX   64
-#define NODE_ROUTES_MAX  256   /* of one claim: handlers times priorities in use on this node */
-#define NODE_CLAIM_MAX   300   /* runs of one claim: as fast as 1000 and far better for latency */
-#define NODE_RESULTS_MAX 20000 /* finished runs not written yet: beyond it nothing is acquired */
+#define NODE_POOLS_MAX        64
+#define NODE_ROUTES_MAX       256 /* handlers times priorities in use on this node */
+#define NODE_CLAIM_ROUTES_MAX (2 * NODE_ROUTES_MAX) /* of one claim: with those of lanes */
+#define NODE_CLAIM_MAX        300 /* runs of one claim: as fast as 1000 and far better for latency */
+#define NODE_RESULTS_MAX      20000 /* finished runs not written yet: beyond it nothing is acquired */
 
 struct node;
 
-/* A route this node can serve, and how many more runs its pool takes now. */
+/* What a claim can be for. Each has a due time of its own. */
+enum work {
+    WORK_TRIGGERS,
+    WORK_PENDING,
+    WORK_LANE_TRIGGERS, /* of jobs with a limit: claimed together with a slot of their lane */
+    WORK_LANE_PENDING,
+    WORK_KINDS
+};
+
+/*
+ * A route this node can serve, and how many more runs its pool takes now. Negative: the same for
+ * what belongs to lanes.
+ */
 struct route {
     int32_t id;
     int16_t priority;
@@ -31,14 +44,12 @@ void wake_routes(struct node *node, const struct route **ret_routes,
 void wake_handlers_changed(struct node *node);
 void wake_route_seen(struct node *node, int32_t newest); /* newest route id in the database */
 void wake_notified(struct node *node, const char *payload);
-void wake_next(struct node *node, int64_t trigger_us,
-               int64_t pending_us); /* STORE_NULL_TIME: none */
-void wake_look(struct node *node);  /* something may have changed: look soon */
-void wake_step(struct node *node);  /* an acquire step has ended: what is next? */
+void wake_next(struct node *node, enum work work, int64_t due_us); /* STORE_NULL_TIME: none */
+void wake_look(struct node *node); /* something may have changed: look soon */
+void wake_step(struct node *node); /* an acquire step has ended: what is next? */
 size_t wake_handlers(struct node *node,
                      const char *const **ret_handlers); /* that our workers announced */
-void wake_trigger_unknown(struct node *node); /* all that was due is taken: ask when the next is */
-void wake_pending_unknown(struct node *node);
+void wake_unknown(struct node *node, enum work work);   /* all due is taken: ask when the next is */
 void wake_claimed(struct node *node,
                   int count); /* what a claim brought: nothing makes the next wait a little */
 void wake_failed(struct node *node); /* the step failed: look again in a moment */
@@ -48,8 +59,7 @@ void acquire_new(struct node *node);
 void acquire_free(struct node *node);
 bool acquire_busy(const struct node *node);
 uint64_t acquire_number(const struct node *node); /* of the step that is out, or was last */
-void acquire_triggers(struct node *node, const struct route *routes, size_t count);
-void acquire_pending(struct node *node, const struct route *routes, size_t count);
+void acquire_work(struct node *node, enum work work, const struct route *routes, size_t count);
 void acquire_ask(struct node *node, const struct route *routes, size_t count);
 void acquire_lost(struct node *node); /* the work connection is gone: the step is over */
 
@@ -63,9 +73,17 @@ void result_take(struct node *node, const struct worker_result *result);
 /* complete.c */
 void complete_new(struct node *node);
 void complete_free(struct node *node);
-/* Into the history. Takes details (JSON or NULL); duration_us -1: it never ran. */
+/* What a finished run leaves behind beside its row of the history, written with it or not at all.
+ */
+struct run_effects {
+    char *job_data;      /* JSON: the job's new data; NULL: none */
+    char *trigger_error; /* its trigger goes to error with this text; NULL: it does not */
+    bool unschedule;     /* its trigger is complete */
+};
+/* Into the history. Takes details (JSON or NULL) and the effects' texts; duration_us -1: it never
+ * ran; effects NULL: none. */
 void complete_over(struct node *node, struct run *run, const char *status, const char *outcome,
-                   char *details, int64_t duration_us);
+                   char *details, int64_t duration_us, const struct run_effects *effects);
 /* Back to pending; with an outcome this attempt is told of later. */
 void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,
                        bool crash, bool recovering, const char *outcome, const char *message);

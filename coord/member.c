@@ -181,7 +181,12 @@ static void take_beat(struct node *node, const PGresult *result)
     free(fences);
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);
-    wake_next(node, row_time(result, 0, 10), row_time(result, 0, 11));
+    wake_next(node, WORK_TRIGGERS, row_time(result, 0, 10));
+    wake_next(node, WORK_PENDING, row_time(result, 0, 11));
+    wake_next(node, WORK_LANE_TRIGGERS, row_time(result, 0, 12));
+    wake_next(node, WORK_LANE_PENDING, row_time(result, 0, 13));
+    m->lanes = row_bool(result, 0, 14);
+    node_sweep_lanes(node);
     node_status(node);
 }
 

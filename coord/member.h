@@ -22,6 +22,7 @@ struct member {
     bool leader;
     bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
                        */
+    bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
     int64_t sent_boot_us;        /* since then */
     int64_t lease_until_boot_us; /* may act until then: counted from when the renewal was sent */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define CHORES_US         (3600 * US_PER_SECOND)
+#define SWEEP_US          (5 * US_PER_SECOND)
 #define HISTORY_DAYS      3 /* partitions made ahead: three days without a leader lose nothing */
 #define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
 #define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
@@ -45,6 +46,12 @@ bool node_may_claim(const struct node *node)
     return node->state == NODE_RUNNING && node->member.incarnation != 0 &&
            store_ready(node->work) && clock_boot_us() < node->member.lease_until_boot_us &&
            complete_unwritten(node) < NODE_RESULTS_MAX;
+}
+
+bool node_may_claim_lanes(const struct node *node)
+{
+    return node_may_claim(node) &&
+           clock_boot_us() + node->config->lease_us / 2 < node->member.lease_until_boot_us;
 }
 
 static const char *why_not_ready(const struct node *node)
@@ -335,6 +342,31 @@ static void on_chore_done(void *arg, const struct store_answer *answer)
     log_debug(&node->log, "a chore waits for its turn", LOG_TEXT("error", answer->error->message));
     struct timeval soon = {2, 0};
     evtimer_add(node->chores, &soon); /* a reader was in the way for longer than 50 ms */
+}
+
+static void on_swept(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL) {
+        log_debug(&node->log, "cannot look after the lanes",
+                  LOG_TEXT("error", answer->error->message));
+        return;
+    }
+    int64_t freed = row_int64(answer->result, 0, 0), woken = row_int64(answer->result, 0, 1);
+    if (freed + woken > 0)
+        log_warn(&node->log, "lanes woken late: their event was lost",
+                 LOG_INT("slots_freed", freed), LOG_INT("woken", woken));
+}
+
+/* Asked at each heartbeat. Events do all of this; here is what bounds the loss of one. */
+void node_sweep_lanes(struct node *node)
+{
+    int64_t now = clock_boot_us();
+    if (!node->member.leader || !node->member.lanes || now < node->next_sweep_boot_us ||
+        !store_ready(node->session))
+        return;
+    node->next_sweep_boot_us = now + SWEEP_US;
+    store_call(node->session, SQL_LANE_SWEEP, NULL, 0, on_swept, node);
 }
 
 static void on_chores(evutil_socket_t fd, short what, void *arg)

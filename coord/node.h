@@ -50,13 +50,16 @@ struct node {
     struct event *signals[2];
     struct event *grace;
     struct event *chores;
-    int64_t late_refused; /* completions that came after somebody else had taken the run */
+    int64_t next_sweep_boot_us; /* of the leader, over the lanes */
+    int64_t late_refused;       /* completions that came after somebody else had taken the run */
 };
 
 /* node.c */
 void node_move(struct node *node, enum node_event event);
 bool node_may_claim(const struct node *node);       /* running, lease good, results can be kept */
+bool node_may_claim_lanes(const struct node *node); /* and more than half of the lease is left */
 int64_t node_database_now(const struct node *node); /* wall microseconds, as far as we know */
+void node_sweep_lanes(struct node *node);           /* the leader's, at each heartbeat */
 void node_drained(struct node *node);               /* asked after each completion while draining */
 void node_status(struct node *node);  /* tells HTTP that the loop turns and whether we are ready */
 void node_connect(struct node *node); /* opens the session and work connections */

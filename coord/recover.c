@@ -47,7 +47,9 @@ static void on_recovered(void *arg, const struct store_answer *answer)
     if (answer->error != NULL) {
         log_warn(&node->log, "cannot recover a dead node", LOG_TEXT("dead_node", taking->name),
                  LOG_TEXT("error", answer->error->message));
-    } else if (PQntuples(answer->result) > 0) {
+    } else if (PQntuples(answer->result) > 0 &&
+               (!row_bool(answer->result, 0, 2) || row_int64(answer->result, 0, 0) > 0 ||
+                row_int64(answer->result, 0, 1) > 0)) {
         log_warn(&node->log, "recovered a dead node", LOG_TEXT("dead_node", taking->name),
                  LOG_INT("incarnation", taking->id),
                  LOG_INT("put_back", row_int64(answer->result, 0, 0)),

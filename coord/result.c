@@ -6,6 +6,7 @@
 #include "coord/node.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/memory.h"
 
 #include <assert.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define JOB_DATA_MAX (256u << 10) /* as of declared data: each claim carries it to a worker */
 #define SAME_WORKER_PAUSE_US                                                                       \
     (1 * US_PER_SECOND) /* a run whose worker died waits: no hot loop of crashes */
 
@@ -44,27 +46,76 @@ static char *text_of(struct slice slice)
     return slice.data != NULL ? mem_string_n(slice.data, slice.length) : NULL;
 }
 
+/* The new data of a job that keeps what its runs leave: an object, as any data. */
+static char *new_data(struct node *node, const struct run *run, const struct worker_result *result)
+{
+    struct json json;
+    if (!run->job->persist_data || result->data.data == NULL)
+        return NULL;
+    bool fits = result->data.length <= JOB_DATA_MAX &&
+                json_parse(&json, result->data.data, result->data.length, NULL) == 0;
+    bool object = fits && json.values->type == JSON_OBJECT;
+    if (fits)
+        json_free(&json);
+    if (object)
+        return text_of(result->data);
+    log_warn(&node->log, "new job data is not kept: it must be a JSON object of at most 256 KiB",
+             LOG_TEXT("job", run->job->name), LOG_INT("run", run->key.id),
+             LOG_INT("bytes", (int64_t)result->data.length));
+    return NULL;
+}
+
+/* A run that failed for good, of a job whose trigger is to stop then. */
+static char *trigger_error(const struct run *run, const char *outcome, const char *message)
+{
+    if (!run->job->exhausted_is_error || run->trigger_id == 0)
+        return NULL;
+    return mem_format("run %lld failed after %d attempt%s: %s%s%.200s", (long long)run->key.id,
+                      run->attempt, run->attempt == 1 ? "" : "s", outcome,
+                      message != NULL ? ": " : "", message != NULL ? message : "");
+}
+
+static void succeeded(struct node *node, struct run *run, const struct worker_result *result)
+{
+    const struct run_effects effects = {.job_data = new_data(node, run, result)};
+    complete_over(node, run, "success", "success", details_success(result, run),
+                  result->duration_us, &effects);
+}
+
 static void over(struct node *node, struct run *run, const struct worker_result *result,
                  const char *status, const char *outcome, const char *exception,
                  const char *message)
 {
-    char *details = strcmp(status, "success") == 0
-                        ? details_success(result, run)
-                        : details_failure(result, run, status, exception, message);
-    complete_over(node, run, status, outcome, details, result->duration_us);
+    complete_over(node, run, status, outcome,
+                  details_failure(result, run, status, exception, message), result->duration_us,
+                  NULL);
+}
+
+/* Over, and no other attempt is left: what that means for the trigger. */
+static void exhausted(struct node *node, struct run *run, const struct worker_result *result,
+                      const char *outcome, const char *exception, const char *message)
+{
+    const struct run_effects effects = {
+        .unschedule = result->unschedule && run->trigger_id != 0,
+        .trigger_error = trigger_error(run, outcome, message),
+    };
+    complete_over(node, run, "failed", outcome,
+                  details_failure(result, run, "failed", exception, message), result->duration_us,
+                  &effects);
 }
 
 static void failed(struct node *node, struct run *run, const struct worker_result *result,
                    const char *outcome)
 {
     char *message = text_of(result->message.data != NULL ? result->message : result->reason);
-    bool retry = result->retry ||
-                 result->outcome == WORKER_TIMEOUT; /* that verdict is ours, not the worker's */
+    bool retry = (result->retry ||
+                  result->outcome == WORKER_TIMEOUT) && /* that verdict is ours, not the worker's */
+                 !result->unschedule; /* who ends the schedule does not want more of it */
     if (retry && run->attempt < run->job->max_attempts)
         complete_put_back(node, run, retry_delay(run->job, run->attempt), true, false,
                           run->recovering, outcome, message);
     else
-        over(node, run, result, "failed", outcome, outcome, message);
+        exhausted(node, run, result, outcome, outcome, message);
     free(message);
 }
 
@@ -74,12 +125,12 @@ static void crashed(struct node *node, struct run *run, const struct worker_resu
     bool poison = result->alone && run->crashes + 1 >= run->job->max_crashes;
     bool recover = asks_for_recovery(run);
     if (poison)
-        over(node, run, result, "failed", "poison", "worker crashed", reason);
+        exhausted(node, run, result, "poison", "worker crashed", reason);
     else if (recover || run->attempt < run->job->max_attempts)
         complete_put_back(node, run, SAME_WORKER_PAUSE_US, !recover, result->alone, true, "crashed",
                           reason);
     else
-        over(node, run, result, "failed", "crashed", "worker crashed", reason);
+        exhausted(node, run, result, "crashed", "worker crashed", reason);
     free(reason);
 }
 
@@ -100,7 +151,7 @@ void result_take(struct node *node, const struct worker_result *result)
     bool ended_by_us = node->state == NODE_DRAINING && node->hurry;
     switch (result->outcome) {
     case WORKER_DONE:
-        over(node, run, result, "success", "success", NULL, NULL);
+        succeeded(node, run, result);
         return;
     case WORKER_FAIL:
         failed(node, run, result, "failed");

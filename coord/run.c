@@ -61,6 +61,7 @@ void runs_remove(struct runs *runs, struct run *run)
     job_unref(run->job);
     trigger_unref(run->trigger);
     free(run->data);
+    free(run->job_data);
     free(run->checkpoint);
     free(run->earlier);
     free(run);

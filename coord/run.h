@@ -31,6 +31,7 @@ struct run {
     struct receipt *receipt;
     enum run_place place;
     bool fenced; /* taken from us: whatever becomes of it here is void */
+    bool laned;  /* it was claimed with a slot of its lane */
     struct job *job;
     struct trigger *trigger; /* NULL: enqueued, or its trigger is gone */
     int32_t job_id;
@@ -43,7 +44,9 @@ struct run {
     int crashes;
     int64_t missed;
     bool recovering;
-    char *data;       /* JSON or NULL; until it is handed over */
+    char *data;     /* JSON or NULL; until it is handed over */
+    char *job_data; /* of a job with persist_data; likewise */
+    bool job_data_known;
     char *checkpoint; /* likewise */
     char *earlier;    /* JSON array or NULL */
     UT_hash_handle hh;

@@ -36,15 +36,14 @@ struct wake {
     bool stale;      /* what is known was not read for our handlers */
     char **handlers; /* of all live workers, each once */
     size_t handler_count;
-    struct route routes[NODE_ROUTES_MAX]; /* with room, as of the last look */
+    struct route routes[NODE_CLAIM_ROUTES_MAX]; /* with room, as of the last look */
     size_t route_count;
-    bool starved;       /* some route had no room at the last look: a free slot is news */
-    bool ask;           /* the next due times are not known */
-    bool polling;       /* the timer is there to look, not for something due */
-    int64_t trigger_us; /* next due times; STORE_NULL_TIME: none known */
-    int64_t pending_us;
-    int64_t pause_until_us; /* monotonic: after a failure or a miss */
-    int misses;             /* claims in a row that found nothing though something was due */
+    bool starved;               /* some route had no room at the last look: a free slot is news */
+    bool ask;                   /* the next due times are not known */
+    bool polling;               /* the timer is there to look, not for something due */
+    int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
+    int64_t pause_until_us;     /* monotonic: after a failure or a miss */
+    int misses;                 /* claims in a row that found nothing though something was due */
 };
 
 static void decide(struct wake *w);
@@ -87,7 +86,8 @@ void wake_new(struct node *node)
     w->node = node;
     w->turn = evtimer_new(node->base, on_turn, w);
     w->timer = evtimer_new(node->base, on_due, w);
-    w->trigger_us = w->pending_us = STORE_NULL_TIME;
+    for (int work = 0; work < WORK_KINDS; work++)
+        w->due_us[work] = STORE_NULL_TIME;
     w->ask = true;
     node->wake = w;
 }
@@ -268,12 +268,40 @@ static bool is_due(int64_t when_us, int64_t now_us)
     return when_us != STORE_NULL_TIME && when_us <= now_us;
 }
 
+/* Work of lanes that can be had: it competes with all other work. */
+static bool lanes_due(const struct wake *w, int64_t now_us)
+{
+    return node_may_claim_lanes(w->node) && (is_due(w->due_us[WORK_LANE_TRIGGERS], now_us) ||
+                                             is_due(w->due_us[WORK_LANE_PENDING], now_us));
+}
+
+/* WORK_KINDS: nothing is due. Each kind takes its share of the room only, so that any order does.
+ */
+static int due_work(const struct wake *w, int64_t now_us)
+{
+    int kinds = node_may_claim_lanes(w->node) ? WORK_KINDS : WORK_LANE_TRIGGERS;
+    for (int work = 0; work < kinds; work++)
+        if (is_due(w->due_us[work], now_us))
+            return work;
+    return WORK_KINDS;
+}
+
+static void add_lane_routes(struct wake *w)
+{
+    size_t count = w->route_count;
+    for (size_t i = 0; i < count; i++) {
+        w->routes[w->route_count] = w->routes[i];
+        w->routes[w->route_count++].id = -w->routes[i].id;
+    }
+}
+
 static void sleep_until(struct wake *w, int64_t now_us)
 {
-    int64_t next = w->trigger_us;
-    if (next == STORE_NULL_TIME || (w->pending_us != STORE_NULL_TIME && w->pending_us < next))
-        next = w->pending_us;
-    int64_t pause = next != STORE_NULL_TIME ? next - now_us : INT64_MAX, longest = longest_sleep(w);
+    int64_t next = INT64_MAX, longest = longest_sleep(w);
+    for (int work = 0; work < WORK_KINDS; work++) /* lanes that are due wait for the heartbeat */
+        if (w->due_us[work] > now_us && w->due_us[work] < next)
+            next = w->due_us[work];
+    int64_t pause = next != INT64_MAX ? next - now_us : INT64_MAX;
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
@@ -301,10 +329,11 @@ static void decide(struct wake *w)
     if (w->route_count == 0)
         return;
     int64_t now = node_database_now(node);
-    if (is_due(w->trigger_us, now)) {
-        acquire_triggers(node, w->routes, w->route_count);
-    } else if (is_due(w->pending_us, now)) {
-        acquire_pending(node, w->routes, w->route_count);
+    int work = due_work(w, now);
+    if (work < WORK_KINDS) {
+        if (lanes_due(w, now))
+            add_lane_routes(w);
+        acquire_work(node, (enum work)work, w->routes, w->route_count);
     } else if (w->ask) {
         w->ask = false;
         acquire_ask(node, w->routes, w->route_count);
@@ -325,12 +354,10 @@ static void earlier(int64_t *when_us, int64_t candidate_us)
         *when_us = candidate_us;
 }
 
-void wake_next(struct node *node, int64_t trigger_us, int64_t pending_us)
+void wake_next(struct node *node, enum work work, int64_t due_us)
 {
-    struct wake *w = node->wake;
-    earlier(&w->trigger_us, trigger_us);
-    earlier(&w->pending_us, pending_us);
-    decide_soon(w);
+    earlier(&node->wake->due_us[work], due_us);
+    decide_soon(node->wake);
 }
 
 void wake_look(struct node *node)
@@ -342,25 +369,23 @@ void wake_look(struct node *node)
 void wake_notified(struct node *node, const char *payload)
 {
     struct wake *w = node->wake;
+    /* most likely due now: claim without asking */
     if (*payload == '\0') {
-        earlier(&w->pending_us,
-                node_database_now(node)); /* most likely due now: claim without asking */
-        decide_soon(w);
+        wake_next(node, WORK_PENDING, node_database_now(node));
+        return;
+    }
+    if (strcmp(payload, "lane") == 0) {
+        wake_next(node, WORK_LANE_PENDING, node_database_now(node));
+        wake_next(node, WORK_LANE_TRIGGERS, node_database_now(node));
         return;
     }
     load_routes(w); /* definitions or routes have changed */
     wake_look(node);
 }
 
-void wake_trigger_unknown(struct node *node)
+void wake_unknown(struct node *node, enum work work)
 {
-    node->wake->trigger_us = STORE_NULL_TIME;
-    node->wake->ask = true;
-}
-
-void wake_pending_unknown(struct node *node)
-{
-    node->wake->pending_us = STORE_NULL_TIME;
+    node->wake->due_us[work] = STORE_NULL_TIME;
     node->wake->ask = true;
 }
 

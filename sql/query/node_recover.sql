@@ -1,4 +1,5 @@
--- Takes what a dead incarnation held. No row: somebody else was faster, or it is claiming right now.
+-- Takes what a dead incarnation held; runs of lanes only when its lease is over. No row: somebody else was
+-- faster, or it is claiming right now.
 -- $1 incarnation: the dead one
 -- on: session
-SELECT r.put_back, r.lost FROM rota.recover($1::integer) r
+SELECT r.put_back, r.lost, r.waits FROM rota.recover($1::integer) r

@@ -1,5 +1,6 @@
--- Moves due runs from pending into one receipt of this node and returns them with their bit.
--- $1 routes: those with room
+-- Moves due runs from pending into one receipt of this node and returns them with their bit. Those of
+-- lanes take their own share: lane_pick.
+-- $1 routes: those with room; negative ones for lanes
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
 -- $4 rooms: free slots of that pool
@@ -49,7 +50,7 @@ WITH route AS MATERIALIZED (
                             ORDER BY p.due LIMIT r.room) p) h) ranked
      WHERE ranked.place <= ranked.room
 ), quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' GROUP BY h.route
+    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' AND h.route > 0 GROUP BY h.route
 ), picked AS MATERIALIZED (
     SELECT d.id
       FROM quota q CROSS JOIN LATERAL (

@@ -1,9 +1,12 @@
 -- Locks due triggers, as many as there is room for, to be advanced by trigger_fire in the same
--- transaction. Only asks how many of the heads are triggers; runs that wait take their own share.
--- $1 routes: those with room
+-- transaction. Only asks how many of the heads are triggers; runs that wait take their own share, and
+-- so do lanes: either what has none is taken or what has one (the latter more than fit, as many of them
+-- may find their lanes full).
+-- $1 routes: those with room; negative ones for lanes
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
 -- $4 rooms: free slots of that pool
+-- $5 laned: whether triggers of lanes are wanted, or those without
 -- on: work
 WITH route AS MATERIALIZED (
     -- share: what a route brings if all bring alike, and some more
@@ -49,12 +52,17 @@ WITH route AS MATERIALIZED (
                             ORDER BY p.due LIMIT r.room) p) h) ranked
      WHERE ranked.place <= ranked.room
 ), quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 't' GROUP BY h.route
+    SELECT h.route, count(*) AS wanted FROM head h
+     WHERE h.kind = 't' AND (h.route < 0) = $5::boolean GROUP BY h.route
 )
-SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f)
+SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f),
+       d.pass_from, d.pass_until, d.lane,
+       CASE WHEN d.lane IS NOT NULL
+            THEN (SELECT coalesce(j.lane_limit, 1) FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id
+                   WHERE t.id = d.trigger_id) END
   FROM quota q CROSS JOIN LATERAL (
-       SELECT t.trigger_id, t.route, t.revision, t.next_at, t.previous_at
+       SELECT t.trigger_id, t.route, t.revision, t.next_at, t.previous_at, t.pass_from, t.pass_until, t.lane
          FROM rota.trigger_due t
         WHERE t.route = q.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
-        ORDER BY t.next_at LIMIT q.wanted
+        ORDER BY t.next_at LIMIT CASE WHEN $5::boolean THEN greatest(q.wanted, 100) ELSE q.wanted END
           FOR UPDATE SKIP LOCKED) d

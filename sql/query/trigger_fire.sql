@@ -4,7 +4,7 @@
 -- $1 incarnation: of this node
 -- $2 triggers: ids of those to be advanced
 -- $3 next_at: their next occurrences, NULL where there is none
--- $4 states: W, C or E
+-- $4 states: W, C, E, or B where its lane is full; in error it keeps its occurrence
 -- $5 previous_at: the newest occurrence fired, NULL to leave it
 -- $6 fired: runs made now
 -- $7 missed: occurrences passed over now
@@ -22,19 +22,26 @@
 -- $19 later_missed: as above
 -- $20 later_made_up: whether the misfire policy made them up; those are paced for the whole fleet
 -- $21 pace_us: microseconds between made-up runs
+-- $22 laned: whether the runs of the receipt belong to lanes
+-- $23 run_lanes: lane of each, none unless laned
+-- $24 run_slots: its number in the lane
+-- $25 later_lanes: lanes of runs that go to pending, NULL for none
 -- on: work
 WITH advanced AS (
     UPDATE rota.trigger_due t
-       SET next_at = a.next_at, state = a.state::"char", previous_at = coalesce(a.previous_at, t.previous_at),
+       SET next_at = CASE WHEN a.state = 'E' THEN t.next_at ELSE a.next_at END, state = a.state::"char", previous_at = coalesce(a.previous_at, t.previous_at),
            fired = t.fired + a.fired, missed = t.missed + a.missed, misfired = t.misfired + a.misfired,
-           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END
+           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END,
+           pass_from = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_from END,
+           pass_until = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_until END
       FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],
                   $8::bigint[], $9::text[]) AS a(trigger_id, next_at, state, previous_at, fired, missed, misfired, error)
      WHERE t.trigger_id = a.trigger_id
 ), wanted AS MATERIALIZED (
     SELECT l.*, CASE WHEN l.made_up THEN count(*) FILTER (WHERE l.made_up) OVER (ORDER BY l.place) END AS turn
-      FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::boolean[])
-           WITH ORDINALITY AS l(trigger_id, job_id, route, scheduled_at, missed, made_up, place)
+      FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::boolean[],
+                  $25::bigint[])
+           WITH ORDINALITY AS l(trigger_id, job_id, route, scheduled_at, missed, made_up, lane, place)
 ), pace AS (
     UPDATE rota.fleet f
        SET paced_until = greatest(f.paced_until, now()) + m.made_up * $21::bigint * interval '1 us'
@@ -42,20 +49,29 @@ WITH advanced AS (
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $21::bigint * interval '1 us' AS since
 ), later AS (
-    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed)
+    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane)
     SELECT w.route,
            CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END,
-           w.job_id, w.trigger_id, w.scheduled_at, w.missed
+           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane
       FROM wanted w LEFT JOIN pace p ON true
+), receipt AS (
+    INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
+                              attempts, crashes, missed, recovering, data, checkpoints, earlier, laned)
+    SELECT $1::integer, repeat('1', n.runs)::varbit,
+           ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, n.runs)),
+           $12::integer[], $13::timestamptz[], $11::integer[], $10::integer[], $13::timestamptz[],
+           array_fill(now(), ARRAY[n.runs]), array_fill(1::smallint, ARRAY[n.runs]),
+           array_fill(0::smallint, ARRAY[n.runs]), $14::integer[], array_fill(false, ARRAY[n.runs]),
+           array_fill(NULL::json, ARRAY[n.runs]), array_fill(NULL::json, ARRAY[n.runs]),
+           array_fill(NULL::jsonb, ARRAY[n.runs]), $22::boolean
+      FROM (SELECT cardinality($10::integer[]) AS runs) n
+     WHERE n.runs > 0
+    RETURNING fence, ids
+), slot AS (
+    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence)
+    SELECT l.lane, l.slot, l.job_id, r.ids[l.place], r.fence
+      FROM receipt r CROSS JOIN unnest($23::bigint[], $24::integer[], $11::integer[])
+                                WITH ORDINALITY AS l(lane, slot, job_id, place)
+     WHERE $22::boolean
 )
-INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
-                          attempts, crashes, missed, recovering, data, checkpoints, earlier)
-SELECT $1::integer, repeat('1', n.runs)::varbit,
-       ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, n.runs)),
-       $12::integer[], $13::timestamptz[], $11::integer[], $10::integer[], $13::timestamptz[],
-       array_fill(now(), ARRAY[n.runs]), array_fill(1::smallint, ARRAY[n.runs]), array_fill(0::smallint, ARRAY[n.runs]),
-       $14::integer[], array_fill(false, ARRAY[n.runs]), array_fill(NULL::json, ARRAY[n.runs]),
-       array_fill(NULL::json, ARRAY[n.runs]), array_fill(NULL::jsonb, ARRAY[n.runs])
-  FROM (SELECT cardinality($10::integer[]) AS runs) n
- WHERE n.runs > 0
-RETURNING fence, ids
+SELECT r.fence, r.ids FROM receipt r

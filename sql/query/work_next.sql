@@ -1,4 +1,5 @@
--- When the next trigger and the next run of these routes are due, and what time it is.
+-- When the next trigger and the next run of these routes are due, the next of either that belongs to a
+-- lane, and what time it is.
 -- $1 routes: those with room
 -- on: work
 SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
@@ -6,4 +7,9 @@ SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN 
              WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1) d),
+       (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
+            SELECT t.next_at FROM rota.trigger_due t
+             WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
+       (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
+            SELECT p.due FROM rota.pending p WHERE p.route = -w.route ORDER BY p.due LIMIT 1) d),
        clock_timestamp()

@@ -91,7 +91,8 @@ ALTER TABLE rota.trigger_due
     ADD COLUMN pass_until timestamptz, -- and before this fell while it was paused: they are passed over
     ADD CONSTRAINT trigger_due_lane CHECK ((route < 0) = (lane IS NOT NULL)),
     ADD CONSTRAINT trigger_due_blocked CHECK (state <> 'B' OR lane IS NOT NULL);
-CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, state, next_at) WHERE lane IS NOT NULL;
+CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, next_at) WHERE lane IS NOT NULL AND state = 'W';
+CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, next_at) WHERE state = 'B';
 
 ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
@@ -99,10 +100,12 @@ ALTER TABLE rota.pending
     ADD COLUMN held_due timestamptz,                   -- when it was due, while it is held
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
-CREATE INDEX pending_lane ON rota.pending (lane, held, held_due) WHERE lane IS NOT NULL;
+CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
+CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
 ALTER TABLE rota.receipt ADD COLUMN laned boolean NOT NULL DEFAULT false; -- lane runs and plain runs never share one
+CREATE INDEX receipt_laned ON rota.receipt (incarnation) WHERE laned;
 
 -- A place in a lane, taken by a claimed run: what makes an overlap impossible.
 CREATE TABLE rota.lane_slot (
@@ -112,6 +115,7 @@ CREATE TABLE rota.lane_slot (
     run_id   bigint NOT NULL,
     fence    bigint NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT now(),
+    adopted  boolean NOT NULL DEFAULT false, -- for a run claimed without: the sweep frees it
     PRIMARY KEY (lane, slot)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
@@ -242,7 +246,7 @@ BEGIN
 END $$;
 
 -- For the leader: wakes lanes that have room, somebody who waits, and nobody on his way; frees slots whose
--- runs are out no more. Returns both counts; zero unless something went wrong.
+-- runs are out no more. Returns both counts, which are zero unless an event was lost.
 CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -250,22 +254,25 @@ DECLARE
     lost_fences bigint[];
     idle bigint[];
 BEGIN
-    SELECT array_agg(s.run_id), array_agg(s.fence) INTO lost, lost_fences
+    SELECT array_agg(s.run_id), array_agg(s.fence), count(*) FILTER (WHERE NOT s.adopted)
+      INTO lost, lost_fences, freed
       FROM rota.lane_slot s
-     WHERE s.taken_at < now() - interval '5 s'
+     WHERE (s.adopted OR s.taken_at < now() - interval '5 s')
        AND NOT EXISTS (SELECT FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
                         WHERE r.fence = s.fence AND o.id = s.run_id);
-    freed := coalesce(cardinality(lost), 0);
-    woken := CASE WHEN freed > 0 THEN rota.lane_release(lost, lost_fences) ELSE 0 END;
+    woken := 0;
+    IF lost IS NOT NULL THEN
+        PERFORM rota.lane_release(lost, lost_fences);
+    END IF;
     WITH RECURSIVE parked AS ( -- each lane once, however many wait in it
-        (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.lane IS NOT NULL AND p.held = 'L' ORDER BY p.lane LIMIT 1)
+        (SELECT p.lane, p.job_id FROM rota.pending p WHERE p.held = 'L' ORDER BY p.lane LIMIT 1)
         UNION ALL
         SELECT n.lane, n.job_id FROM parked k CROSS JOIN LATERAL (
                SELECT p.lane, p.job_id FROM rota.pending p
                 WHERE p.lane > k.lane AND p.held = 'L' ORDER BY p.lane LIMIT 1) n
     ), blocked AS (
         (SELECT d.lane, d.trigger_id FROM rota.trigger_due d
-          WHERE d.lane IS NOT NULL AND d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1)
+          WHERE d.state = 'B' AND NOT d.paused ORDER BY d.lane LIMIT 1)
         UNION ALL
         SELECT n.lane, n.trigger_id FROM blocked k CROSS JOIN LATERAL (
                SELECT d.lane, d.trigger_id FROM rota.trigger_due d
@@ -306,8 +313,8 @@ BEGIN
       FROM (SELECT q.id, rota.run_lane(q.job_id, q.trigger_id, q.data) AS lane
               FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
      WHERE p.id = w.id AND (p.lane IS DISTINCT FROM w.lane OR p.held = 'L' OR (p.route < 0) <> (w.lane IS NOT NULL));
-    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence)
-    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence
+    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, adopted)
+    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence, true
       FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lane ORDER BY x.id) AS place
               FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
                       FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
@@ -320,24 +327,34 @@ END $$;
 -- ---- pauses ----
 
 -- Makes the flags of jobs and triggers, and what waits of them, agree with what is paused by name.
--- jobs: their ids, NULL for all; catch_up: occurrences that fell meanwhile are not passed over.
-CREATE FUNCTION rota.pause_settle(jobs integer[], catch_up boolean) RETURNS bigint
+-- jobs: their ids, NULL for all; catch_up: occurrences that fell meanwhile are not passed over;
+-- everywhere: what the fleet's own flag becomes, NULL to leave it. The fleet's row comes last: a firing
+-- that has a trigger's row, or its lane, may wait for it.
+--
+-- pass_from and pass_until are one stretch: when a trigger is paused again before a node has looked at
+-- it, what lies between the two pauses is passed over with them.
+CREATE FUNCTION rota.pause_settle(jobs integer[], catch_up boolean, everywhere boolean DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
+    at timestamptz := clock_timestamp(); -- not of the transaction's begin: pauses follow upon each other
     changed bigint;
     lanes bigint[];
 BEGIN
     UPDATE rota.job j SET held = w.held
-      FROM (SELECT k.id, k.paused OR f.paused OR EXISTS (SELECT FROM rota.source_pause s WHERE s.source = k.source) AS held
+      FROM (SELECT k.id, k.paused OR coalesce(everywhere, f.paused)
+                         OR EXISTS (SELECT FROM rota.source_pause s WHERE s.source = k.source) AS held
               FROM rota.job k CROSS JOIN rota.fleet f WHERE jobs IS NULL OR k.id = ANY (jobs)) w
      WHERE j.id = w.id AND j.held <> w.held;
     WITH flipped AS (
         UPDATE rota.trigger_due d
-           SET paused = w.paused, paused_at = CASE WHEN w.paused THEN now() END,
-               pass_from = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_from
-                                ELSE coalesce(d.pass_from, d.paused_at, d.next_at) END,
-               pass_until = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_until
-                                 ELSE now() END
+           SET paused = w.paused, paused_at = CASE WHEN w.paused THEN at END,
+               -- a stretch that a node has passed over already is of no use any more
+               pass_from = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > at
+                                THEN CASE WHEN d.next_at < d.pass_until THEN d.pass_from END
+                                ELSE coalesce(CASE WHEN d.next_at < d.pass_until THEN d.pass_from END, d.paused_at, d.next_at) END,
+               pass_until = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > at
+                                 THEN CASE WHEN d.next_at < d.pass_until THEN d.pass_until END
+                                 ELSE at END
           FROM (SELECT t.id, t.paused OR j.held AS paused FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id
                  WHERE jobs IS NULL OR t.job_id = ANY (jobs)) w
          WHERE d.trigger_id = w.id AND d.paused <> w.paused
@@ -353,10 +370,60 @@ BEGIN
     IF lanes IS NOT NULL THEN
         PERFORM rota.lane_wake(lanes);
     END IF;
-    UPDATE rota.fleet SET definition_revision = definition_revision + 1; -- nodes read the jobs again
+    UPDATE rota.fleet f -- nodes read the jobs again
+       SET paused = coalesce(everywhere, f.paused), definition_revision = f.definition_revision + 1;
     PERFORM pg_notify('rota.wake', 'definitions');
     RETURN changed;
 END $$;
+
+-- What pause and resume have in common. Takes the lock of apply, which computes the same flags.
+CREATE FUNCTION rota.pause_set(scope text, wanted_name text, wanted boolean, catch_up boolean) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    jobs integer[];
+BEGIN
+    IF scope IS NULL OR scope NOT IN ('trigger', 'job', 'source', 'all') THEN
+        RAISE EXCEPTION 'cannot pause or resume "%": the scope is trigger, job, source or all', scope USING ERRCODE = '22023';
+    ELSIF (wanted_name IS NULL OR wanted_name = '') <> (scope = 'all') THEN
+        RAISE EXCEPTION 'the scope % goes %', scope, CASE scope WHEN 'all' THEN 'without a name' ELSE 'with a name' END
+              USING ERRCODE = '22023';
+    ELSIF NOT pg_try_advisory_xact_lock(hashtextextended('rota.apply', 0)) THEN
+        RAISE EXCEPTION 'an apply, or another pause, is under way' USING ERRCODE = '55P03', HINT = 'Try again when it is over.';
+    END IF;
+    IF scope = 'trigger' THEN
+        UPDATE rota.trigger t SET paused = wanted WHERE t.name = wanted_name RETURNING ARRAY[t.job_id] INTO jobs;
+    ELSIF scope = 'job' THEN
+        UPDATE rota.job j SET paused = wanted WHERE j.name = wanted_name RETURNING ARRAY[j.id] INTO jobs;
+    ELSIF scope = 'source' THEN
+        IF wanted THEN
+            INSERT INTO rota.source_pause (source) VALUES (wanted_name) ON CONFLICT DO NOTHING;
+        ELSE
+            DELETE FROM rota.source_pause s WHERE s.source = wanted_name;
+        END IF;
+        IF wanted OR FOUND OR EXISTS (SELECT FROM rota.job j WHERE j.source = wanted_name) THEN
+            jobs := ARRAY(SELECT j.id FROM rota.job j WHERE j.source = wanted_name);
+        END IF;
+    END IF;
+    IF jobs IS NULL AND scope <> 'all' THEN
+        RETURN NULL;
+    END IF;
+    RETURN rota.pause_settle(jobs, catch_up, CASE WHEN scope = 'all' THEN wanted END);
+END $$;
+
+-- Stops the triggers of a scope at once and holds its waiting runs; a trigger's pause stops the trigger
+-- alone. scope: trigger, job, source, or all (name NULL). Applies to what is added later. Returns how
+-- many triggers it stopped; NULL: there is no such trigger or job. 55P03: an apply is running.
+CREATE FUNCTION rota.pause(scope text, name text DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT rota.pause_set(pause.scope, pause.name, true, false)
+$$;
+
+-- The same back. What fell meanwhile is counted and passed over; catch_up: it meets the misfire policy.
+-- What is paused by another name, too, stays so. NULL: no such trigger or job, nor source.
+CREATE FUNCTION rota.resume(scope text, name text DEFAULT NULL, catch_up boolean DEFAULT false) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT rota.pause_set(resume.scope, resume.name, false, resume.catch_up)
+$$;
 
 -- ---- runs on their way back ----
 
@@ -369,7 +436,7 @@ LANGUAGE sql VOLATILE AS $$
                       WHERE r.id = abs(old_route)), abs(old_route))
 $$;
 
--- As in 0001, and: into their lanes of now, held if their jobs are paused.
+-- As in 0001, and: into their lanes of now, whose slots they give back; held if their jobs are paused.
 CREATE OR REPLACE FUNCTION rota.put_back(mine integer, fences bigint[], slots integer[], delays_ms bigint[],
                                          more_attempts integer[], more_crashes integer[], recovering boolean[],
                                          entries jsonb[]) RETURNS bigint
@@ -377,6 +444,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     moved bigint;
     laned bigint;
+    lane_runs bigint[];
+    lane_fences bigint[];
 BEGIN
     WITH wish AS MATERIALIZED (
         SELECT * FROM unnest(fences, slots, delays_ms, more_attempts, more_crashes, recovering, entries)
@@ -386,7 +455,7 @@ BEGIN
          WHERE r.incarnation = mine AND r.fence IN (SELECT w.fence FROM wish w)
          ORDER BY r.fence FOR UPDATE
     ), taken AS MATERIALIZED ( -- each receipt is unpacked once
-        SELECT (h.r).fence AS fence, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
+        SELECT (h.r).fence AS fence, (h.r).laned AS laned, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
     ), run AS MATERIALIZED (
         SELECT w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*,
                CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE t.due END AS again,
@@ -414,7 +483,12 @@ BEGIN
           FROM run
         RETURNING lane
     )
-    SELECT count(*), count(b.lane) INTO moved, laned FROM back b;
+    SELECT (SELECT count(*) FROM back), (SELECT count(b.lane) FROM back b),
+           (SELECT array_agg(run.id) FROM run WHERE run.laned), (SELECT array_agg(run.fence) FROM run WHERE run.laned)
+      INTO moved, laned, lane_runs, lane_fences;
+    IF lane_runs IS NOT NULL THEN
+        PERFORM rota.lane_release(lane_runs, lane_fences);
+    END IF;
     IF moved > laned THEN
         PERFORM pg_notify('rota.wake', '');
     END IF;
@@ -477,7 +551,7 @@ BEGIN
     SELECT (SELECT count(*) FROM back), (SELECT count(b.lane) FROM back b), (SELECT count(*) FROM over),
            (SELECT array_agg(w.id) FROM run w WHERE w.laned), (SELECT array_agg(w.fence) FROM run w WHERE w.laned)
       INTO put_back, laned, lost, lane_runs, lane_fences;
-    waits := EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation = dead);
+    waits := NOT lease_over AND EXISTS (SELECT FROM rota.receipt r WHERE r.incarnation = dead AND r.laned);
     IF NOT waits THEN
         DELETE FROM rota.incarnation i WHERE i.id = dead;
     END IF;

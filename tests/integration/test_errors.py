@@ -122,7 +122,7 @@ def test_a_trigger_that_cannot_be_evaluated_goes_to_error_and_stops_no_other(rot
     assert "Mars/Phobos" in errors[names["zone"]] and "99" in errors[names["cron"]]
     assert "100ms" in errors[names["period"]] and "end_at" in errors[names["end"]]
     assert rota.value("SELECT count(*) FROM rota.trigger_due WHERE state = 'E' AND error_at IS NOT NULL "
-                      "AND next_at IS NULL") == len(BROKEN)
+                      "AND next_at IS NOT NULL") == len(BROKEN)
     assert node.lives() and node.stop() == 0
 
 
@@ -163,7 +163,7 @@ def test_the_schema_refuses_what_no_node_could_make_sense_of(rota):
                       "UPDATE rota.trigger SET misfire = 'never'", "UPDATE rota.trigger SET kind = 'every', "
                       "cron = NULL, every_us = 0", "UPDATE rota.trigger SET start_at = NULL",
                       "UPDATE rota.trigger_due SET next_at = NULL", "UPDATE rota.trigger_due SET state = 'X'",
-                      "UPDATE rota.trigger_due SET state = 'E'", "UPDATE rota.trigger_due SET route = 4711",
+                      "UPDATE rota.trigger_due SET state = 'E'", "UPDATE rota.trigger_due SET route = -route",
                       "UPDATE rota.job SET priority = 0", "UPDATE rota.job SET handler = ''",
                       "UPDATE rota.job SET max_attempts = 0"):
         assert refused(rota, statement), statement

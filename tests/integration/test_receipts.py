@@ -171,7 +171,7 @@ def test_triggers_that_are_due_earlier_keep_their_room(nodes):
                             SELECT id, 1, 1, now() - interval '1 minute' FROM made""", (job, f"trigger {number}"))
     nodes.pending(count=10)
     assert len(nodes.claim(nodes.incarnation(), room=5)) == 2
-    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'")
+    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "false")
     assert len(acquired) == 3
 
 
@@ -201,9 +201,9 @@ def test_data_comes_back_byte_for_byte(nodes):
                      "SELECT 1, now(), j.id, now(), %s::json, %s::json FROM rota.job j", (data, data))
     first, second = nodes.incarnation(), nodes.incarnation("n2")
     nodes.put_back(first, nodes.claim(first))
-    assert nodes.recover(first) == [(0, 0)]
+    assert nodes.recover(first) == [(0, 0, False)]
     claimed = nodes.claim(second)
-    assert nodes.recover(second) == [(1, 0)]
+    assert nodes.recover(second) == [(1, 0, False)]
     assert nodes.rota.rows("SELECT data::text, checkpoint::text FROM rota.pending") == [(data, data)]
     assert len(claimed) == 1
 
@@ -262,7 +262,7 @@ def test_a_run_put_back_or_recovered_cannot_be_completed_any_more(nodes):
     claimed = nodes.claim(incarnation)
     assert nodes.put_back(incarnation, claimed[:1]) == 1
     assert nodes.complete(incarnation, claimed[:1]) == 0
-    assert nodes.recover(incarnation) == [(1, 0)]
+    assert nodes.recover(incarnation) == [(1, 0, False)]
     assert nodes.complete(incarnation, claimed) == 0
     assert list(nodes.places().values()) == [["pending"], ["pending"]]
 
@@ -343,7 +343,7 @@ def test_runs_of_the_dead_go_on_where_they_may_and_end_as_unknown_where_not(node
     }
     dead = nodes.incarnation("dead")
     fence = nodes.claim(dead)[0][0]
-    assert nodes.recover(dead) == [(3, 3)]
+    assert nodes.recover(dead) == [(3, 3, False)]
     assert nodes.places() == {run_id: [place] for run_id, (place, _) in expected.items()}
     for run_id, (place, attempt) in expected.items():
         if place == "pending":
@@ -361,7 +361,7 @@ def test_whoever_recovers_second_finds_nothing(nodes):
     nodes.pending(count=2)
     dead = nodes.incarnation()
     nodes.claim(dead)
-    assert nodes.recover(dead) == [(2, 0)]
+    assert nodes.recover(dead) == [(2, 0, False)]
     assert nodes.recover(dead) == []
     with psycopg.connect(nodes.rota.url) as other:
         dead = nodes.incarnation()
@@ -377,7 +377,7 @@ def test_a_run_whose_job_is_gone_is_still_in_one_place(nodes):
     dead = nodes.incarnation()
     nodes.claim(dead)
     nodes.db.execute("DELETE FROM rota.job WHERE name = 'deleted'")
-    assert sum(nodes.recover(dead)[0]) == 2
+    assert sum(nodes.recover(dead)[0][:2]) == 2
     assert {run_id: len(places) for run_id, places in nodes.places().items()} == {by_hand: 1, fired: 1}
 
 
@@ -389,7 +389,7 @@ def test_a_node_that_claims_right_now_is_not_recovered_before_its_claim_is_seen(
         assert len(claimed) == 2
         assert nodes.recover(slow) == [], "its row is locked by the claim"
         db.commit()
-    assert nodes.recover(slow) == [(2, 0)]
+    assert nodes.recover(slow) == [(2, 0, False)]
 
 
 def test_a_claim_that_comes_after_recovery_fails_on_the_key(nodes):
@@ -435,7 +435,7 @@ def test_a_completion_that_commits_while_recovery_waits_for_it_counts(nodes, fin
                                        "AND datname = current_database()"), 10, "recovery to wait for the completion")
         completing.commit()
         thread.join(10)
-    assert found == [(3 - finished, 0)]
+    assert found == [(3 - finished, 0, False)]
     places = nodes.places()
     assert [places[row[2]] for row in claimed] == [["history"]] * finished + [["pending"]] * (3 - finished)
     assert sorted(places) == sorted(ids)
@@ -475,7 +475,7 @@ def test_whatever_happens_each_run_is_in_exactly_one_place(nodes, seed):
         elif step == "put back" and some:
             assert nodes.put_back(incarnation, some, entry={"attempt": 1}) == len(some)
         elif step == "recover" and dice.random() < 0.3:
-            assert sum(nodes.recover(incarnation)[0]) == len(mine)
+            assert sum(nodes.recover(incarnation)[0][:2]) == len(mine)
             stale += [(incarnation, row) for row in mine]
             del held[incarnation]
             held[nodes.incarnation(f"n{seed}")] = []

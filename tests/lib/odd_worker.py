@@ -31,6 +31,12 @@ def answer(run, line, data):
         say({"type": "done", **ids})
     elif name == "echo":
         write(b'{"type":"done","id":%d,"fence":%d,"details":%s}\n' % (run["id"], run["fence"], raw_data(line)))
+    elif name == "count":  # its job's data come back with the next number
+        data = {**data, "n": data.get("n", 0) + 1}
+        data.pop("run", None)
+        say({"type": "done", **ids, "details": {"n": data["n"]}, "data": data})
+    elif name == "leave":  # the job's data, as they stand in the run's, byte for byte
+        write(b'{"type":"done","id":%d,"fence":%d,"data":%s}\n' % (run["id"], run["fence"], data["bytes"].encode()))
     elif name == "fail":
         say({"type": "fail", **ids, **data["answer"]})
     elif name in ("snooze", "refuse") and SEEN[run["id"]] == 1:
