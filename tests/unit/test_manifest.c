@@ -453,6 +453,42 @@ static void every_supported_key_is_read(void **state)
     manifest_set_free(set);
 }
 
+static void lanes_kinds_and_calendars_are_read(void **state)
+{
+    (void)state;
+    struct manifest_set *set = read_good(
+        JOB(",\"concurrency\":{\"limit\":3,\"key\":\"/a~1b\"},\"persist_data\":true,"
+            "\"on_exhausted\":\"error\",\"triggers\":[{\"name\":\"t\",\"calendar_interval\":\"3 "
+            "Weeks\","
+            "\"repeat\":0,\"calendar\":\"c\"},{\"name\":\"u\",\"dst\":{\"gap\":\"skip\"},\"daily\":"
+            "{\"from\":\"08:00\",\"every\":\"1h\",\"days\":[\"SUN\",\"Tue\"]}}]"));
+    const struct manifest_job *job = &set->manifests[0]->jobs[0];
+    const struct manifest_trigger *trigger = &job->triggers[0];
+    assert_int_equal(job->lane_limit, 3);
+    assert_string_equal(job->lane_key, "/a~1b");
+    assert_int_equal(job->persist_data, 1);
+    assert_string_equal(manifest_exhausted[job->on_exhausted], "error");
+    assert_int_equal(trigger->kind, SCHEDULE_CALENDAR_INTERVAL);
+    assert_string_equal(trigger->calendar_interval, "3 weeks");
+    assert_string_equal(trigger->calendar, "c");
+    assert_memory_equal(set->manifests[0]->text + trigger->calendar_offset, "\"c\"", 3);
+    trigger = &job->triggers[1];
+    assert_int_equal(trigger->kind, SCHEDULE_DAILY);
+    assert_string_equal(trigger->daily_from, "08:00");
+    assert_null(trigger->daily_to);
+    assert_int_equal(trigger->daily_every_us, INT64_C(3600000000));
+    assert_int_equal(trigger->daily_days, 1 << 0 | 1 << 2);
+    assert_int_equal(trigger->effective_gap, ZONE_GAP_SKIP);
+    assert_int_equal(trigger->effective_overlap, ZONE_OVERLAP_FIRST);
+    manifest_set_free(set);
+    set = read_good(DURABLE(",\"disallow_concurrent\":true"));
+    assert_int_equal(set->manifests[0]->jobs[0].lane_limit, 1);
+    manifest_set_free(set);
+    set = read_good(DURABLE(""));
+    assert_int_equal(set->manifests[0]->jobs[0].lane_limit, MANIFEST_UNSET);
+    manifest_set_free(set);
+}
+
 static void data_stays_byte_for_byte(void **state)
 {
     (void)state;
@@ -552,6 +588,7 @@ int main(void)
         cmocka_unit_test(names_are_unique_among_all_texts),
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(every_supported_key_is_read),
+        cmocka_unit_test(lanes_kinds_and_calendars_are_read),
         cmocka_unit_test(data_stays_byte_for_byte),
         cmocka_unit_test(large_data_and_large_texts_are_refused),
         cmocka_unit_test(directories_are_read_in_order_of_names),
