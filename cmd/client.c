@@ -1,8 +1,11 @@
 /* What the commands that talk to the database share: see client.h. */
 #include "cmd/client.h"
 
+#include "base/clock.h"
+#include "base/instant.h"
 #include "base/text.h"
 #include "cmd/settings.h"
+#include "coord/apply.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -129,6 +132,99 @@ int client_main(const struct client_command *command, void *options, int argc, c
         code = run(command, options, settings);
     settings_free(settings);
     return code;
+}
+
+/* ---- waiting for one's turn ---- */
+
+#define TURN_RETRY_US     (100 * US_PER_MS)
+#define SQLSTATE_LOCK     "55P03"
+#define SQLSTATE_ROLLBACK "40" /* class: ended to break a deadlock */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    *(bool *)arg = true;
+}
+
+static void turn_loop(struct event_base *base, int64_t duration_us)
+{
+    bool over = false;
+    struct timeval pause = clock_timeval(duration_us);
+    struct event *timer = evtimer_new(base, on_tick, &over);
+    evtimer_add(timer, &pause);
+    while (!over)
+        event_base_loop(base, EVLOOP_ONCE);
+    event_free(timer);
+}
+
+static bool is_busy(const struct rota_error *error)
+{
+    return store_is(error, SQLSTATE_LOCK) ||
+           strncmp(error->sqlstate, SQLSTATE_ROLLBACK, strlen(SQLSTATE_ROLLBACK)) == 0;
+}
+
+int client_wait_turn(struct client *client, enum statement_id statement,
+                     const struct store_params *params, int64_t wait_us, PGresult **ret_result,
+                     struct rota_error *error)
+{
+    int64_t most_us = wait_us > 0 ? wait_us : APPLY_WAIT_US;
+    int64_t until_us = clock_monotonic_us() + most_us;
+    bool told = false;
+    int failed;
+    for (;;) {
+        *error = (struct rota_error){0};
+        failed = store_wait(client->store, statement, params, 0, ret_result, error);
+        if (failed == 0 || !is_busy(error) || clock_monotonic_us() >= until_us)
+            break;
+        if (!told && isatty(STDERR_FILENO))
+            fputs("waiting for an apply to end …\n", stderr);
+        told = true;
+        turn_loop(client->base, TURN_RETRY_US);
+    }
+    if (failed != 0 && is_busy(error)) {
+        char text[TIME_TEXT_SIZE];
+        error_prefix(error, "not done within %s; nothing was changed, try again when it is over",
+                     duration_format(most_us, text));
+        error->code = ERROR_TIMEOUT;
+    }
+    return failed;
+}
+
+/* ---- names and values ---- */
+
+int client_unknown(struct client *client, const char *noun, const char *name,
+                   struct rota_error *error)
+{
+    struct store_params params = {0};
+    PGresult *result;
+    size_t count = 0;
+    params_text(&params, noun);
+    params_text(&params, name);
+    int failed = store_wait(client->store, SQL_NAME_LIKE, &params, 0, &result, error);
+    store_params_free(&params);
+    if (failed != 0)
+        return -1;
+    char **names = row_texts(result, 0, 0, &count);
+    const char *nearest = text_nearest(name, (const char *const *)names, count);
+    if (nearest != NULL)
+        error_set(error, ERROR_NOT_FOUND, "no %s is called \"%s\": did you mean \"%s\"?", noun,
+                  name, nearest);
+    else
+        error_set(error, ERROR_NOT_FOUND, "no %s is called \"%s\"; `rota get %ss` lists them", noun,
+                  name, noun);
+    free(names);
+    PQclear(result);
+    return -1;
+}
+
+int client_duration(const char *option, const char *text, int64_t *ret_duration_us,
+                    struct rota_error *error)
+{
+    if (duration_parse(text, ret_duration_us) != 0 || *ret_duration_us == 0)
+        return error_set(error, ERROR_USAGE, "%s \"%s\" is no duration: write 500ms, 30s, 5m",
+                         option, text);
+    return 0;
 }
 
 int client_number(const char *option, const char *text, int64_t low, int64_t high,

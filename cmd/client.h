@@ -47,6 +47,23 @@ struct client_command {
 /* Reads the arguments, connects, runs, closes. The exit code. */
 int client_main(const struct client_command *command, void *options, int argc, char **argv);
 
+/*
+ * For statements that need the definitions to themselves: while an apply has them (55P03) it is
+ * asked again, for wait_us at most (0: APPLY_WAIT_US), then ERROR_TIMEOUT.
+ */
+int client_wait_turn(struct client *client, enum statement_id statement,
+                     const struct store_params *params, int64_t wait_us, PGresult **ret_result,
+                     struct rota_error *error);
+
+/* ERROR_NOT_FOUND: no "trigger" or "job" is called so, with the name that is nearest. Returns -1.
+ */
+int client_unknown(struct client *client, const char *noun, const char *name,
+                   struct rota_error *error);
+
+/* A duration of an option that is not 0. 0 or -1. */
+int client_duration(const char *option, const char *text, int64_t *ret_duration_us,
+                    struct rota_error *error);
+
 /* Whole numbers of an option, with what would be right. 0 or -1. */
 int client_number(const char *option, const char *text, int64_t low, int64_t high,
                   int64_t *ret_number, struct rota_error *error);

@@ -27,16 +27,17 @@ static const struct listing listings[] = {
     {"jobs",
      SQL_GET_JOBS,
      false,
-     {"name", "source", "handler", "priority", "triggers", "next_at", "served"}},
+     {"name", "source", "handler", "priority", "limit", "triggers", "next_at", "paused_by",
+      "served"}},
     {"triggers",
      SQL_GET_TRIGGERS,
      false,
-     {"name", "job", "schedule", "timezone", "state", "next_at", "previous_at", "fired", "missed",
-      "error"}},
+     {"name", "job", "schedule", "timezone", "state", "paused_by", "next_at", "previous_at",
+      "fired", "missed", "unserved_since", "error"}},
     {"runs",
      SQL_GET_RUNS,
      false,
-     {"id", "job", "trigger", "state", "node", "due", "started_at", "attempt"}},
+     {"id", "job", "trigger", "state", "held", "node", "due", "started_at", "attempt"}},
     {"nodes",
      SQL_GET_NODES,
      false,
@@ -46,20 +47,26 @@ static const struct listing listings[] = {
      SQL_GET_HISTORY,
      true,
      {"id", "task", "trigger", "status", "outcome", "node", "started_at", "duration", "attempt"}},
+    {"lanes",
+     SQL_GET_LANES,
+     false,
+     {"job", "key", "limit", "running", "parked", "blocked", "runs", "busy_since",
+      "waiting_since"}},
 };
 #define LISTING_COUNT (sizeof listings / sizeof *listings)
 
-static const char help_text[] = "Usage: rota get jobs|triggers|runs|nodes|locks|history [NAME] "
-                                "[--status S] [--limit N] [--offset N] [--json]\n"
-                                "\n"
-                                "Lists what the database knows; NAME narrows it to one (for "
-                                "triggers and runs also: of that job).\n"
-                                "\n"
-                                "  --status S  history only: started, success, failed or unknown\n"
-                                "  --limit N   rows at most (1000)\n"
-                                "  --offset N  rows to pass over\n"
-                                "  --json      the whole document\n"
-                                "\n";
+static const char help_text[] =
+    "Usage: rota get jobs|triggers|runs|nodes|locks|history|lanes [NAME] "
+    "[--status S] [--limit N] [--offset N] [--json]\n"
+    "\n"
+    "Lists what the database knows; NAME narrows it to one (for "
+    "triggers, runs and lanes also: of that job).\n"
+    "\n"
+    "  --status S  history only: started, success, failed or unknown\n"
+    "  --limit N   rows at most (1000)\n"
+    "  --offset N  rows to pass over\n"
+    "  --json      the whole document\n"
+    "\n";
 
 struct options {
     const struct listing *listing;
@@ -72,11 +79,26 @@ struct options {
 
 /* ---- the table ---- */
 
+/* A list of words or numbers, without what makes it JSON. */
+static char *list_text(const struct json_value *list)
+{
+    size_t length = 0;
+    char *text = mem_alloc(list->raw.length + 1);
+    for (size_t i = 0; i < list->raw.length && length < CELL_MAX; i++)
+        if (strchr("[]\" ", list->raw.data[i]) == NULL)
+            text[length++] = list->raw.data[i];
+    text[length] = '\0';
+    return text;
+}
+
 /* A cell's text, to be freed: strings without quotes, times without their fraction. */
 static char *cell_text(const struct json_value *value)
 {
-    if (value == NULL || value->type == JSON_NULL)
+    if (value == NULL || value->type == JSON_NULL ||
+        (value->type == JSON_ARRAY && value->count == 0))
         return mem_string("-");
+    if (value->type == JSON_ARRAY)
+        return list_text(value);
     char *text = value->type == JSON_STRING ? json_text(value)
                                             : mem_string_n(value->raw.data, value->raw.length);
     if (text == NULL)
@@ -200,7 +222,8 @@ static int unknown_listing(const char *what, struct rota_error *error)
         return error_set(error, ERROR_USAGE, "there are no \"%s\": did you mean %s?", what,
                          nearest);
     return error_set(error, ERROR_USAGE,
-                     "there are no \"%s\": jobs, triggers, runs, nodes, locks or history", what);
+                     "there are no \"%s\": jobs, triggers, runs, nodes, locks, history or lanes",
+                     what);
 }
 
 static int check_status(const char *status, struct rota_error *error)
@@ -252,7 +275,8 @@ static int check(void *arg, struct rota_error *error)
 {
     const struct options *options = arg;
     if (options->listing == NULL)
-        return error_set(error, ERROR_USAGE, "what? jobs, triggers, runs, nodes, locks or history");
+        return error_set(error, ERROR_USAGE,
+                         "what? jobs, triggers, runs, nodes, locks, history or lanes");
     if (options->status != NULL && !options->listing->by_status)
         return error_set(error, ERROR_USAGE, "--status goes with history");
     return 0;

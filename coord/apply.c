@@ -53,8 +53,8 @@ static int try_lock(struct store *store, bool *ret_locked, int64_t *ret_clock_us
     return 0;
 }
 
-static int lock(struct store *store, const struct apply_options *options, int64_t *ret_clock_us,
-                struct rota_error *error)
+int apply_lock(struct store *store, const struct apply_options *options, int64_t *ret_clock_us,
+               struct rota_error *error)
 {
     int64_t wait_us = options->wait_us > 0 ? options->wait_us : APPLY_WAIT_US;
     int64_t until_us = clock_monotonic_us() + wait_us;
@@ -196,13 +196,34 @@ static int prepare(struct apply_plan *plan, struct store *store, struct rota_err
     return plan_schedule(plan, error);
 }
 
+/* What was made from definitions that have changed since would undo the change. */
+static int check_revision(struct store *store, const struct apply_options *options,
+                          struct rota_error *error)
+{
+    PGresult *result;
+    if (options->revision == 0)
+        return 0;
+    if (store_wait(store, SQL_FLEET_REVISION, NULL, STORE_WITHIN, &result, error) != 0)
+        return -1;
+    bool same = row_int64(result, 0, 0) == options->revision;
+    PQclear(result);
+    if (same)
+        return 0;
+    store_rollback(store);
+    error_set(error, ERROR_REFUSED,
+              "the definitions were changed meanwhile; nothing was done, try again");
+    memcpy(error->sqlstate, APPLY_STALE, sizeof APPLY_STALE);
+    return -1;
+}
+
 static int apply_once(struct store *store, struct manifest_set *set,
                       const struct apply_options *options, struct apply_diff *ret_diff,
                       struct rota_error *error)
 {
     struct apply_plan plan;
     int64_t clock_us, cancelled = 0;
-    if (lock(store, options, &clock_us, error) != 0)
+    if (apply_lock(store, options, &clock_us, error) != 0 ||
+        check_revision(store, options, error) != 0)
         return -1;
     plan_begin(&plan, set, options);
     plan.clock_us = clock_us;
@@ -223,7 +244,7 @@ static int apply_once(struct store *store, struct manifest_set *set,
 
 /* A removed job's waiting runs go to the history; with no node alive it may lack today's partition.
  */
-static void ensure_history(struct store *store)
+void apply_ensure_history(struct store *store)
 {
     struct rota_error ignored; /* a reader in the way: the partition is there, then */
     struct store_params params = {0};
@@ -232,24 +253,29 @@ static void ensure_history(struct store *store)
     store_params_free(&params);
 }
 
+bool apply_again(struct rota_error *error, int *attempts)
+{
+    if (strncmp(error->sqlstate, SQLSTATE_ROLLBACK, 2) == 0)
+        return ++*attempts < TRANSACTIONS_MAX;
+    if (store_is(error, SQLSTATE_LOCK)) {
+        error->code = ERROR_TIMEOUT;
+        error_prefix(error, "somebody holds a row this needs (an open transaction?); nothing was "
+                            "changed, try again");
+    }
+    return false;
+}
+
 int apply_manifests(struct store *store, struct manifest_set *set,
                     const struct apply_options *options, struct apply_diff *ret_diff,
                     struct rota_error *error)
 {
     if (options->prune && !options->dry_run)
-        ensure_history(store);
-    int failed = -1;
-    for (int i = 0; i < TRANSACTIONS_MAX && failed != 0; i++) {
+        apply_ensure_history(store);
+    int failed, attempts = 0;
+    do {
         *error = (struct rota_error){0};
         failed = apply_once(store, set, options, ret_diff, error);
-        if (failed != 0 && strncmp(error->sqlstate, SQLSTATE_ROLLBACK, 2) != 0)
-            break;
-    }
-    if (failed != 0 && store_is(error, SQLSTATE_LOCK)) {
-        error->code = ERROR_TIMEOUT;
-        error_prefix(error, "somebody holds a row this apply needs (an open transaction?); nothing "
-                            "was changed, try again");
-    }
+    } while (failed != 0 && apply_again(error, &attempts));
     return failed;
 }
 

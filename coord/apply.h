@@ -17,6 +17,8 @@ struct event_base;
 struct store;
 
 #define APPLY_WAIT_US INT64_C(30000000) /* for another apply to end */
+#define APPLY_STALE   "ROTA1" /* in place of an SQLSTATE: definitions have another revision by now \
+                               */
 
 struct apply_options {
     struct event_base *base;      /* the store's */
@@ -24,8 +26,9 @@ struct apply_options {
     int64_t wait_us;              /* for another apply to end; 0: APPLY_WAIT_US */
     int64_t misfire_threshold_us; /* of triggers that name none; 0: the default of the setting */
     int64_t catch_up_rate;        /* made-up runs a second; 0: the default of the setting */
-    bool prune;   /* also remove jobs of the manifests' sources that they declare no more */
-    bool dry_run; /* compute the difference only */
+    int64_t revision; /* the fleet's the set was made from; 0: it was made from nothing there is */
+    bool prune;       /* also remove jobs of the manifests' sources that they declare no more */
+    bool dry_run;     /* compute the difference only */
 };
 
 enum apply_action { APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
@@ -61,6 +64,27 @@ struct apply_diff {
 int apply_manifests(struct store *store, struct manifest_set *set,
                     const struct apply_options *options, struct apply_diff *ret_diff,
                     struct rota_error *error);
+
+/*
+ * For what else changes definitions: begins a transaction that has them to itself, waiting for
+ * others as options say (base, stop, wait_us). What follows is STORE_WITHIN. ret_clock_us: the
+ * database's time. 0, or -1 with no transaction.
+ */
+int apply_lock(struct store *store, const struct apply_options *options, int64_t *ret_clock_us,
+               struct rota_error *error);
+
+/* After a failure of such a transaction: whether to begin it anew, as the server ended it to break
+ * a deadlock. If not, says what a lock that was not to be had means. *attempts begins at 0. */
+bool apply_again(struct rota_error *error, int *attempts);
+
+/* For whoever cancels runs: the history has a place for today, even if no node is alive. */
+void apply_ensure_history(struct store *store);
+
+/* A new revision, within the transaction: nodes read again what carries it. */
+int apply_revision(struct store *store, int64_t *ret_revision, struct rota_error *error);
+
+/* Tells the nodes and commits. */
+int apply_commit(struct store *store, struct rota_error *error);
 
 /*
  * What a node does at its start: reads files and directories (NULL-terminated) and applies them all

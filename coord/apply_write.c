@@ -325,7 +325,7 @@ static int touch_triggers(struct store *store, const void *const *rows, size_t c
 
 /* --- the order of things --------------------------------------------------------------------- */
 
-static int next_revision(struct store *store, int64_t *ret_revision, struct rota_error *error)
+int apply_revision(struct store *store, int64_t *ret_revision, struct rota_error *error)
 {
     PGresult *result;
     if (store_wait(store, SQL_MANIFEST_REVISION, NULL, STORE_WITHIN, &result, error) != 0)
@@ -464,6 +464,8 @@ static int remove_undeclared(struct apply_plan *plan, struct store *store, int64
     if (triggers + jobs > 0) {
         params_int32s(&params, trigger_ids, triggers);
         params_int32s(&params, job_ids, jobs);
+        params_int32s(&params, NULL, 0);
+        params_text(&params, "the job was removed, as its manifest declares it no more");
         failed = store_wait(store, SQL_MANIFEST_REMOVE, &params, STORE_WITHIN, &result, error);
         store_params_free(&params);
     }
@@ -476,13 +478,22 @@ static int remove_undeclared(struct apply_plan *plan, struct store *store, int64
     return failed;
 }
 
+int apply_commit(struct store *store, struct rota_error *error)
+{
+    int failed =
+        store_wait(store, SQL_MANIFEST_NOTIFY, NULL, STORE_WITHIN | STORE_COMMIT, NULL, error);
+    if (failed != 0 && error->code == ERROR_DATABASE)
+        error_prefix(error, "lost at the very end: perhaps done, do it again to be sure");
+    return failed;
+}
+
 int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_cancelled,
                struct rota_error *error)
 {
     int64_t revision;
     size_t most = plan->job_count > plan->trigger_count ? plan->job_count : plan->trigger_count;
     const void **rows = mem_array(most, sizeof *rows);
-    int failed = next_revision(store, &revision, error);
+    int failed = apply_revision(store, &revision, error);
     if (failed == 0)
         failed = move_pending(plan, store, rows, error);
     if (failed == 0)
@@ -498,8 +509,5 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
     free(rows);
     if (failed != 0)
         return -1;
-    failed = store_wait(store, SQL_MANIFEST_NOTIFY, NULL, STORE_WITHIN | STORE_COMMIT, NULL, error);
-    if (failed != 0 && error->code == ERROR_DATABASE)
-        error_prefix(error, "lost at the very end: perhaps applied, apply again to be sure");
-    return failed;
+    return apply_commit(store, error);
 }

@@ -6,9 +6,9 @@
 #include "coord/apply.h"
 #include "coord/http/server.h"
 #include "coord/node.h"
+#include "coord/reset.h"
 
 #include "base/clock.h"
-#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -133,49 +133,18 @@ static bool has_handlers(struct node *node)
 
 /* ---- triggers in error ---- */
 
-struct reset {
-    int32_t ids[1000];
-    int64_t revisions[1000];
-    int64_t next_us[1000];
-    size_t count;
-};
-
-static void evaluate(struct node *node, const PGresult *result, struct reset *reset)
-{
-    for (int row = 0; row < PQntuples(result); row++) {
-        struct trigger *trigger =
-            trigger_from_row(result, row, node->zones, node->config->misfire_threshold_us);
-        if (trigger->schedule != NULL) {
-            int64_t next = schedule_next(trigger->schedule, node_database_now(node));
-            reset->ids[reset->count] = trigger->id;
-            reset->revisions[reset->count] = trigger->revision;
-            reset->next_us[reset->count++] = next == SCHEDULE_NONE ? STORE_NULL_TIME : next;
-        }
-        trigger_unref(trigger);
-    }
-}
-
-/* One page of those this node can run: evaluated here, reset in one statement. */
+/* One page of those this node can run. */
 static int reset_page(struct node *node, const int32_t *ids, size_t count, struct rota_error *error)
 {
-    struct reset *reset = mem_alloc(sizeof *reset);
-    struct store_params wanted = {0}, params = {0};
-    PGresult *result;
-    params_int32s(&wanted, ids, count);
-    int failed = store_wait(node->work, SQL_DEFINITION_LOAD, &wanted, 0, &result, error);
-    if (failed == 0) {
-        evaluate(node, result, reset);
-        PQclear(result);
-        params_int32s(&params, reset->ids, reset->count);
-        params_int64s(&params, reset->revisions, reset->count);
-        params_times(&params, reset->next_us, reset->count);
-        failed = store_wait(node->work, SQL_TRIGGER_RESET, &params, 0, NULL, error);
-        if (failed == 0 && reset->count > 0)
-            log_info(&node->log, "triggers reset from error", LOG_INT("count", reset->count));
-    }
-    store_params_free(&wanted);
-    store_params_free(&params);
-    free(reset);
+    struct reset *reset = reset_new();
+    size_t done = 0;
+    int failed = reset_triggers(node->work, node->definitions, ids, count, node_database_now(node),
+                                STORE_NULL_TIME, 0, reset, error);
+    for (size_t i = 0; failed == 0 && i < reset->count; i++)
+        done += reset->triggers[i].reset;
+    if (done > 0)
+        log_info(&node->log, "triggers reset from error", LOG_INT("count", done));
+    reset_free(reset);
     return failed;
 }
 
@@ -187,7 +156,7 @@ static int reset_errors(struct node *node, struct rota_error *error)
         size_t count = wake_handlers(node, &handlers);
         struct store_params params = {0};
         PGresult *result;
-        int32_t ids[1000];
+        int32_t ids[RESET_PAGE];
         params_texts(&params, handlers, count);
         params_int32(&params, after);
         int failed = store_wait(node->session, SQL_TRIGGER_ERRORS, &params, 0, &result, error);
@@ -202,7 +171,7 @@ static int reset_errors(struct node *node, struct rota_error *error)
             return 0;
         if (reset_page(node, ids, found, error) != 0)
             return -1;
-        if (found < 1000)
+        if (found < RESET_PAGE)
             return 0;
     }
 }

@@ -10,6 +10,11 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name 
                (SELECT count(*) FROM rota.trigger t WHERE t.job_id = j.id) AS triggers,
                (SELECT min(d.next_at) FROM rota.trigger t JOIN rota.trigger_due d ON d.trigger_id = t.id
                  WHERE t.job_id = j.id AND d.state = 'W' AND NOT d.paused) AS next_at,
-               EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers)) AS served
+               EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers)) AS served,
+               j.held AS paused,
+               array_remove(ARRAY[CASE WHEN (SELECT f.paused FROM rota.fleet f) THEN 'all' END,
+                                  CASE WHEN EXISTS (SELECT FROM rota.source_pause p WHERE p.source = j.source) THEN 'source' END,
+                                  CASE WHEN j.paused THEN 'job' END], NULL) AS paused_by,
+               j.lane_limit AS "limit", j.lane_key AS key
           FROM rota.job j WHERE j.name = coalesce($1::text, j.name)
          ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

@@ -327,24 +327,34 @@ END $$;
 -- ---- pauses ----
 
 -- Makes the flags of jobs and triggers, and what waits of them, agree with what is paused by name.
--- jobs: their ids, NULL for all; catch_up: occurrences that fell meanwhile are not passed over.
-CREATE FUNCTION rota.pause_settle(jobs integer[], catch_up boolean) RETURNS bigint
+-- jobs: their ids, NULL for all; catch_up: occurrences that fell meanwhile are not passed over;
+-- everywhere: what the fleet's own flag becomes, NULL to leave it. The fleet's row comes last: a firing
+-- that has a trigger's row, or its lane, may wait for it.
+--
+-- pass_from and pass_until are one stretch: when a trigger is paused again before a node has looked at
+-- it, what lies between the two pauses is passed over with them.
+CREATE FUNCTION rota.pause_settle(jobs integer[], catch_up boolean, everywhere boolean DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
+    at timestamptz := clock_timestamp(); -- not of the transaction's begin: pauses follow upon each other
     changed bigint;
     lanes bigint[];
 BEGIN
     UPDATE rota.job j SET held = w.held
-      FROM (SELECT k.id, k.paused OR f.paused OR EXISTS (SELECT FROM rota.source_pause s WHERE s.source = k.source) AS held
+      FROM (SELECT k.id, k.paused OR coalesce(everywhere, f.paused)
+                         OR EXISTS (SELECT FROM rota.source_pause s WHERE s.source = k.source) AS held
               FROM rota.job k CROSS JOIN rota.fleet f WHERE jobs IS NULL OR k.id = ANY (jobs)) w
      WHERE j.id = w.id AND j.held <> w.held;
     WITH flipped AS (
         UPDATE rota.trigger_due d
-           SET paused = w.paused, paused_at = CASE WHEN w.paused THEN now() END,
-               pass_from = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_from
-                                ELSE coalesce(d.pass_from, d.paused_at, d.next_at) END,
-               pass_until = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > now() THEN d.pass_until
-                                 ELSE now() END
+           SET paused = w.paused, paused_at = CASE WHEN w.paused THEN at END,
+               -- a stretch that a node has passed over already is of no use any more
+               pass_from = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > at
+                                THEN CASE WHEN d.next_at < d.pass_until THEN d.pass_from END
+                                ELSE coalesce(CASE WHEN d.next_at < d.pass_until THEN d.pass_from END, d.paused_at, d.next_at) END,
+               pass_until = CASE WHEN w.paused OR catch_up OR d.next_at IS NULL OR d.next_at > at
+                                 THEN CASE WHEN d.next_at < d.pass_until THEN d.pass_until END
+                                 ELSE at END
           FROM (SELECT t.id, t.paused OR j.held AS paused FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id
                  WHERE jobs IS NULL OR t.job_id = ANY (jobs)) w
          WHERE d.trigger_id = w.id AND d.paused <> w.paused
@@ -360,10 +370,60 @@ BEGIN
     IF lanes IS NOT NULL THEN
         PERFORM rota.lane_wake(lanes);
     END IF;
-    UPDATE rota.fleet SET definition_revision = definition_revision + 1; -- nodes read the jobs again
+    UPDATE rota.fleet f -- nodes read the jobs again
+       SET paused = coalesce(everywhere, f.paused), definition_revision = f.definition_revision + 1;
     PERFORM pg_notify('rota.wake', 'definitions');
     RETURN changed;
 END $$;
+
+-- What pause and resume have in common. Takes the lock of apply, which computes the same flags.
+CREATE FUNCTION rota.pause_set(scope text, wanted_name text, wanted boolean, catch_up boolean) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    jobs integer[];
+BEGIN
+    IF scope IS NULL OR scope NOT IN ('trigger', 'job', 'source', 'all') THEN
+        RAISE EXCEPTION 'cannot pause or resume "%": the scope is trigger, job, source or all', scope USING ERRCODE = '22023';
+    ELSIF (wanted_name IS NULL OR wanted_name = '') <> (scope = 'all') THEN
+        RAISE EXCEPTION 'the scope % goes %', scope, CASE scope WHEN 'all' THEN 'without a name' ELSE 'with a name' END
+              USING ERRCODE = '22023';
+    ELSIF NOT pg_try_advisory_xact_lock(hashtextextended('rota.apply', 0)) THEN
+        RAISE EXCEPTION 'an apply, or another pause, is under way' USING ERRCODE = '55P03', HINT = 'Try again when it is over.';
+    END IF;
+    IF scope = 'trigger' THEN
+        UPDATE rota.trigger t SET paused = wanted WHERE t.name = wanted_name RETURNING ARRAY[t.job_id] INTO jobs;
+    ELSIF scope = 'job' THEN
+        UPDATE rota.job j SET paused = wanted WHERE j.name = wanted_name RETURNING ARRAY[j.id] INTO jobs;
+    ELSIF scope = 'source' THEN
+        IF wanted THEN
+            INSERT INTO rota.source_pause (source) VALUES (wanted_name) ON CONFLICT DO NOTHING;
+        ELSE
+            DELETE FROM rota.source_pause s WHERE s.source = wanted_name;
+        END IF;
+        IF wanted OR FOUND OR EXISTS (SELECT FROM rota.job j WHERE j.source = wanted_name) THEN
+            jobs := ARRAY(SELECT j.id FROM rota.job j WHERE j.source = wanted_name);
+        END IF;
+    END IF;
+    IF jobs IS NULL AND scope <> 'all' THEN
+        RETURN NULL;
+    END IF;
+    RETURN rota.pause_settle(jobs, catch_up, CASE WHEN scope = 'all' THEN wanted END);
+END $$;
+
+-- Stops the triggers of a scope at once and holds its waiting runs; a trigger's pause stops the trigger
+-- alone. scope: trigger, job, source, or all (name NULL). Applies to what is added later. Returns how
+-- many triggers it stopped; NULL: there is no such trigger or job. 55P03: an apply is running.
+CREATE FUNCTION rota.pause(scope text, name text DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT rota.pause_set(pause.scope, pause.name, true, false)
+$$;
+
+-- The same back. What fell meanwhile is counted and passed over; catch_up: it meets the misfire policy.
+-- What is paused by another name, too, stays so. NULL: no such trigger or job, nor source.
+CREATE FUNCTION rota.resume(scope text, name text DEFAULT NULL, catch_up boolean DEFAULT false) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT rota.pause_set(resume.scope, resume.name, false, resume.catch_up)
+$$;
 
 -- ---- runs on their way back ----
 

@@ -1,0 +1,3 @@
+-- The revision of the newest change to any definition.
+-- on: client
+SELECT f.definition_revision FROM rota.fleet f
