@@ -33,23 +33,29 @@ struct apply_options {
 
 enum apply_action { APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
 
-/* One job or trigger that is not as it was. */
+enum apply_kind { APPLY_CALENDAR, APPLY_JOB, APPLY_TRIGGER };
+
+/* One calendar, job or trigger that is not as it was. */
 struct apply_change {
     enum apply_action action;
-    bool trigger; /* or a job */
-    bool implied; /* a trigger that goes because its job does */
+    enum apply_kind kind;
+    bool implied; /* a trigger that goes because its job does, or follows a calendar that changes */
     char *name;
     char *job; /* of a trigger */
     char *source;
     struct manifest_differences differences; /* of a removed one: none */
     bool scheduled;                          /* a trigger whose next firing was computed anew */
     int64_t next_at_us;                      /* that firing; MANIFEST_UNSET: it has none any more */
+    char *calendar; /* that a trigger follows, or that leaves it no firing; NULL: neither */
+    bool excluded;  /* it would have a firing without that calendar */
 };
 
-/* Jobs in the order of the manifests, each followed by its triggers; then what is removed. */
+/* Calendars by name; jobs in the order of the manifests, each followed by its triggers; triggers
+ * that follow a calendar; then what is removed. */
 struct apply_diff {
     struct apply_change *changes;
     size_t count;
+    size_t calendars_unchanged;
     size_t jobs_unchanged;
     size_t triggers_unchanged;
     int64_t runs_cancelled; /* that waited for a removed job; 0 for a dry run */
