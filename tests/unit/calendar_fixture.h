@@ -7,19 +7,14 @@
 
 #include "base/buffer.h"
 #include "coord/schedule/calendar.h"
+#include "tests/unit/property.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
-#define SEED_DEFAULT 20261120u
-#define STEPS        (6 * 3600) /* the seconds of six hours, or the minutes of 15 days */
-#define DAY_S        86400
-
-/* Prints and returns the seed: ROTA_TEST_SEED of the environment, or the default. */
-unsigned random_seed(void);
-bool one_in(int count);
-int64_t below(int64_t limit); /* 0 to limit - 1 */
+#define STEPS (6 * 3600) /* the seconds of six hours, or the minutes of 15 days */
+#define DAY_S 86400
 
 int64_t at(const char *text); /* an instant in RFC 3339 */
 
