@@ -90,6 +90,13 @@ int64_t grid_random_instant(const struct grid *grid)
     return grid_start_us(grid) + below(grid_end_us(grid) - grid_start_us(grid));
 }
 
+int64_t grid_near_middle(const struct grid *grid)
+{
+    int64_t away_us = below(NEAR_S * US_PER_SECOND), count = grid->count;
+    int64_t middle_us = (grid->start_s + count / 2 * grid->step_s) * US_PER_SECOND;
+    return one_in(2) ? middle_us - away_us : middle_us + away_us;
+}
+
 /* --- random expressions ---------------------------------------------------------------------- */
 
 /* One in `star` is *; else a single value, a range that may go round, or steps. */
@@ -115,7 +122,7 @@ static void random_field(char text[30], bool *values, int low, int count, int st
         values[(first + i) % count] = true;
 }
 
-void random_cron(struct random_cron *cron, int step_s, bool excludes)
+void random_cron(struct random_cron *cron, int step_s, bool excludes, const struct tm *near)
 {
     char second[30], minute[30], hour[30], day[30], month[30], weekday[30];
     random_field(second, cron->second, 0, 60, step_s == 60 && excludes ? 1 : 3);
@@ -126,6 +133,11 @@ void random_cron(struct random_cron *cron, int step_s, bool excludes)
     }
     random_field(minute, cron->minute, 0, 60, 2);
     random_field(hour, cron->hour, 0, 24, excludes ? 20 : 2);
+    if (near != NULL && one_in(3)) { /* an hour that the change concerns */
+        memset(cron->hour, 0, sizeof cron->hour);
+        cron->hour[near->tm_hour] = true;
+        snprintf(hour, sizeof hour, "%d", near->tm_hour);
+    }
     random_field(month, cron->month, 1, 12, 1);
     bool by_weekday = one_in(2);
     random_field(day, cron->day, 1, 31, by_weekday ? 1 : 2);
@@ -191,7 +203,7 @@ static void random_rules(struct random_layer *layer)
     }
     layer->cron_count = (int)below(3);
     for (int i = 0; i < layer->cron_count; i++)
-        random_cron(&layer->cron[i], grid->step_s, true);
+        random_cron(&layer->cron[i], grid->step_s, true, NULL);
 }
 
 static struct calendar *layer_calendar(struct random_layer *layer, const char *zone,

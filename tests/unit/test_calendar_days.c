@@ -78,7 +78,7 @@ static void check_expression(const char *expression, const struct zone *zone)
 static void check_zone(const struct zone *zone)
 {
     struct random_cron random;
-    random_cron(&random, 1, one_in(2));
+    random_cron(&random, 1, one_in(2), NULL);
     check_expression(random.text, zone);
 }
 

@@ -72,14 +72,27 @@ struct trigger {
     int reading_count;
 };
 
-static void random_daily(struct trigger *trigger, int step_s)
+/* What the clock shows before its change or after it. */
+static const struct tm *near_change(const struct grid *grid)
 {
+    int64_t step = (grid_near_middle(grid) / US_PER_SECOND - grid->start_s) / grid->step_s;
+    return &grid->local[step];
+}
+
+static void random_daily(struct trigger *trigger, const struct grid *grid)
+{
+    int step_s = grid->step_s;
     int window = 1 + (int)below(DAY_S / step_s);
     trigger->from_s = (int)below(DAY_S / step_s - window + 1) * step_s;
     trigger->to_s = trigger->from_s + window * step_s;
     if (one_in(4)) {
         trigger->from_s = (int)below(3600 / step_s) * step_s;
         trigger->to_s = DAY_S;
+    }
+    if (one_in(4)) {
+        trigger->from_s = near_change(grid)->tm_hour * 3600;
+        trigger->to_s =
+            trigger->from_s + (1 + (int)below((DAY_S - trigger->from_s) / step_s)) * step_s;
     }
     write_time(trigger->from, trigger->from_s);
     write_time(trigger->to, trigger->to_s);
@@ -134,6 +147,8 @@ static int64_t random_anchor(struct trigger *trigger, const struct grid *grid, i
 {
     int64_t anchor_us =
         grid_random_instant(grid) - below(back_s / grid->step_s) * grid->step_s * US_PER_SECOND;
+    if (back_s > DAY_S && one_in(2)) /* whose time of day the change concerns */
+        anchor_us = grid_near_middle(grid) - below(back_s / DAY_S) * DAY_S * US_PER_SECOND;
     anchor_us = anchor_us < 0 ? 0 : anchor_us; /* nothing of a clock occurs before 1970 */
     if (trigger->by_clock)
         anchor_us -= anchor_us % (grid->step_s * US_PER_SECOND) - (one_in(2) ? 250000 : 0);
@@ -171,7 +186,7 @@ static void random_trigger(struct trigger *trigger, const struct grid *grid)
     struct schedule_spec *spec = &trigger->spec;
     switch (kind) {
     case SCHEDULE_CRON:
-        random_cron(&trigger->cron, grid->step_s, false);
+        random_cron(&trigger->cron, grid->step_s, false, near_change(grid));
         spec->cron = trigger->cron.text;
         trigger->elapsed = true;
         for (int hour = 0; hour < 24; hour++)
@@ -191,7 +206,7 @@ static void random_trigger(struct trigger *trigger, const struct grid *grid)
         random_interval(trigger, grid);
         break;
     case SCHEDULE_DAILY:
-        random_daily(trigger, grid->step_s);
+        random_daily(trigger, grid);
     }
     spec->timezone = grid->zone;
     spec->gap = (enum zone_gap)below(ZONE_GAP_SKIP + 1);
@@ -380,6 +395,10 @@ static bool compare(const struct world *world, const struct random_calendar *cal
     const struct occurrences *occurrences = &world->occurrences;
     int64_t from_us = grid_random_instant(grid),
             to_us = from_us + below(grid_end_us(grid) - from_us);
+    if (one_in(3)) {
+        from_us = grid_near_middle(grid);
+        to_us = from_us + below(NEAR_S / 2 * US_PER_SECOND);
+    }
     if (occurrences->count > 0 && one_in(2)) /* right at one of them */
         from_us = occurrences->at_us[below(occurrences->count)] - below(2);
     if (occurrences->count > 0 && one_in(2))
