@@ -107,7 +107,14 @@ static void every_value(char text[80], bool *values, int count)
     memset(values, 1, (size_t)count);
 }
 
-/* `near`: what the clock shows close to its change; hours like it are more likely. */
+static void one_value(char text[80], bool *values, int count, int place, int low)
+{
+    memset(values, 0, (size_t)count);
+    values[place] = true;
+    snprintf(text, 80, "%d", place + low);
+}
+
+/* `near`: what the clock shows close to its change; hours and dates like it are more likely. */
 static void random_cron(struct random_cron *random, const struct tm *near)
 {
     char second[80], minute[80], hour[80], day[80], month[80], weekday[80];
@@ -122,9 +129,7 @@ static void random_cron(struct random_cron *random, const struct tm *near)
     if (below(3) > 0)
         random_field(minute, random->minute, 0, 60);
     if (one_in(3)) {
-        memset(random->hour, 0, sizeof random->hour);
-        random->hour[near->tm_hour] = true;
-        snprintf(hour, sizeof hour, "%d", near->tm_hour);
+        one_value(hour, random->hour, 24, near->tm_hour, 0);
     } else if (one_in(2)) {
         random_field(hour, random->hour, 0, 24);
     }
@@ -135,6 +140,10 @@ static void random_cron(struct random_cron *random, const struct tm *near)
         random_field(weekday, random->weekday, 1, 7);
     else if (one_in(2))
         random_field(day, random->day, 1, 31);
+    if (one_in(4)) { /* once a year */
+        one_value(month, random->month, 12, near->tm_mon, 1);
+        one_value(day, random->day, 31, near->tm_mday - 1, 1);
+    }
     random->gap = (enum zone_gap)below(ZONE_GAP_SKIP + 1);
     random->overlap = (enum zone_overlap)below(ZONE_OVERLAP_BOTH + 1);
     snprintf(random->text, sizeof random->text, "%s %s %s %s %s %s", second, minute, hour,
