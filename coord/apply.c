@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/instant.h"
 #include "base/memory.h"
-#include "coord/apply_plan.h"
+#include "coord/apply_calendar.h"
 #include "store/store.h"
 
 #include <event2/event.h>
@@ -100,9 +100,21 @@ static int read_jobs(struct apply_plan *plan, struct store *store, struct rota_e
     return failed;
 }
 
+/* All there are: stacks lead from one source to another. */
+static int read_calendars(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    PGresult *rows;
+    if (store_wait(store, SQL_MANIFEST_READ_CALENDARS, NULL, STORE_WITHIN, &rows, error) != 0)
+        return -1;
+    plan_take_calendars(plan, rows);
+    return 0;
+}
+
 static int read_triggers(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
     PGresult *rows;
+    size_t calendar_count;
+    const char **calendars = plan_calendars_in_motion(plan, &calendar_count);
     struct store_params params = {0};
     const char **names = mem_array(plan->trigger_count, sizeof *names);
     int32_t *jobs = mem_array(plan->found_job_count, sizeof *jobs);
@@ -112,12 +124,14 @@ static int read_triggers(struct apply_plan *plan, struct store *store, struct ro
         jobs[i] = plan->found_jobs[i].id;
     params_texts(&params, names, plan->trigger_count);
     params_int32s(&params, jobs, plan->found_job_count);
+    params_texts(&params, calendars, calendar_count);
     int failed = store_wait(store, SQL_MANIFEST_READ_TRIGGERS, &params, STORE_WITHIN, &rows, error);
     if (failed == 0)
         plan_take_triggers(plan, rows);
     store_params_free(&params);
     free(names);
     free(jobs);
+    free(calendars);
     return failed;
 }
 
@@ -128,7 +142,9 @@ static int lock_due(struct apply_plan *plan, struct store *store, struct rota_er
     PGresult *rows;
     struct store_params params = {0};
     size_t count = 0;
-    int32_t *ids = mem_array(plan->found_trigger_count, sizeof *ids);
+    int32_t *ids = mem_array(plan->found_trigger_count + plan->move_count, sizeof *ids);
+    for (size_t i = 0; i < plan->move_count; i++)
+        ids[count++] = plan->moves[i].was->id;
     for (size_t i = 0; i < plan->trigger_count; i++) {
         const struct plan_trigger *planned = &plan->triggers[i];
         if (planned->was != NULL && (planned->changed || planned->reread))
@@ -151,12 +167,13 @@ static int lock_due(struct apply_plan *plan, struct store *store, struct rota_er
     return failed;
 }
 
-/* What is due under a schedule that is about to change needs that schedule once more. */
+/* What is due under a schedule that is about to change needs that schedule once more; a trigger
+ * that follows its calendar needs its own. */
 static int read_overdue(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
     PGresult *rows;
     struct store_params params = {0};
-    int32_t *ids = mem_array(plan->trigger_count, sizeof *ids);
+    int32_t *ids = mem_array(plan->trigger_count + plan->move_count, sizeof *ids);
     size_t count = plan_overdue(plan, ids);
     int failed = 0;
     if (count > 0) {
@@ -185,7 +202,8 @@ static int refused(const struct manifest_set *set, struct rota_error *error)
 
 static int prepare(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
-    if (read_jobs(plan, store, error) != 0 || read_triggers(plan, store, error) != 0)
+    if (read_jobs(plan, store, error) != 0 || read_calendars(plan, store, error) != 0 ||
+        read_triggers(plan, store, error) != 0)
         return -1;
     if (plan_compare(plan) != 0)
         return refused(plan->set, error);

@@ -17,8 +17,7 @@ struct event_base;
 struct store;
 
 #define APPLY_WAIT_US INT64_C(30000000) /* for another apply to end */
-#define APPLY_STALE   "ROTA1" /* in place of an SQLSTATE: definitions have another revision by now \
-                               */
+#define APPLY_STALE   "ROTA1"           /* instead of an SQLSTATE: see `revision` of the options */
 
 struct apply_options {
     struct event_base *base;      /* the store's */
@@ -26,30 +25,37 @@ struct apply_options {
     int64_t wait_us;              /* for another apply to end; 0: APPLY_WAIT_US */
     int64_t misfire_threshold_us; /* of triggers that name none; 0: the default of the setting */
     int64_t catch_up_rate;        /* made-up runs a second; 0: the default of the setting */
-    int64_t revision; /* the fleet's the set was made from; 0: it was made from nothing there is */
+    int64_t revision; /* the fleet's the set was made from: refused (APPLY_STALE) if it is another
+                         by now; 0: it was made from nothing there is */
     bool prune;       /* also remove jobs of the manifests' sources that they declare no more */
     bool dry_run;     /* compute the difference only */
 };
 
 enum apply_action { APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
 
-/* One job or trigger that is not as it was. */
+enum apply_kind { APPLY_CALENDAR, APPLY_JOB, APPLY_TRIGGER };
+
+/* One calendar, job or trigger that is not as it was. */
 struct apply_change {
     enum apply_action action;
-    bool trigger; /* or a job */
-    bool implied; /* a trigger that goes because its job does */
+    enum apply_kind kind;
+    bool implied; /* a trigger that goes because its job does, or follows a calendar that changes */
     char *name;
     char *job; /* of a trigger */
     char *source;
     struct manifest_differences differences; /* of a removed one: none */
     bool scheduled;                          /* a trigger whose next firing was computed anew */
     int64_t next_at_us;                      /* that firing; MANIFEST_UNSET: it has none any more */
+    char *calendar; /* that a trigger follows, or that leaves it no firing; NULL: neither */
+    bool excluded;  /* it would have a firing without that calendar */
 };
 
-/* Jobs in the order of the manifests, each followed by its triggers; then what is removed. */
+/* Calendars by name; jobs in the order of the manifests, each followed by its triggers; triggers
+ * that follow a calendar; then what is removed. */
 struct apply_diff {
     struct apply_change *changes;
     size_t count;
+    size_t calendars_unchanged;
     size_t jobs_unchanged;
     size_t triggers_unchanged;
     int64_t runs_cancelled; /* that waited for a removed job; 0 for a dry run */

@@ -2,13 +2,11 @@
 #include "coord/apply_plan.h"
 
 #include "base/memory.h"
-#include "coord/definition.h"
+#include "coord/apply_calendar.h"
 #include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define RUNS_MAX 20000 /* of old schedules in one apply; triggers beyond it just stay due */
 
 /* Keys of a trigger's definition that say when it fires; the others leave its next firing alone. */
 static const char *const schedule_keys[] = {"cron",   "every",  "calendar_interval", "daily",
@@ -46,8 +44,10 @@ void plan_begin(struct apply_plan *plan, struct manifest_set *set,
             *planned = (struct plan_job){
                 .manifest = manifest, .job = job, .first_trigger = plan->trigger_count};
             for (size_t k = 0; k < job->trigger_count; k++)
-                plan->triggers[plan->trigger_count++] = (struct plan_trigger){
-                    .job = planned, .trigger = &job->triggers[k], .previous_at_us = MANIFEST_UNSET};
+                plan->triggers[plan->trigger_count++] =
+                    (struct plan_trigger){.job = planned,
+                                          .trigger = &job->triggers[k],
+                                          .due.previous_at_us = MANIFEST_UNSET};
         }
     }
 }
@@ -66,6 +66,8 @@ void plan_free(struct apply_plan *plan)
     free(plan->runs);
     PQclear(plan->job_rows);
     PQclear(plan->trigger_rows);
+    plan_free_calendars(plan);
+    free(plan->moves);
     *plan = (struct apply_plan){0};
 }
 
@@ -114,12 +116,6 @@ void plan_take_jobs(struct apply_plan *plan, PGresult *rows)
         qsort(plan->found_jobs, plan->found_job_count, sizeof *plan->found_jobs, compare_job_names);
 }
 
-static int64_t time_or_unset(const PGresult *rows, int row, int column)
-{
-    int64_t wall_us = row_time(rows, row, column);
-    return wall_us == STORE_NULL_TIME ? MANIFEST_UNSET : wall_us;
-}
-
 void plan_take_triggers(struct apply_plan *plan, PGresult *rows)
 {
     plan->trigger_rows = rows;
@@ -135,8 +131,10 @@ void plan_take_triggers(struct apply_plan *plan, PGresult *rows)
             .start_at_us = row_time(rows, i, 5),
             .definition = row_text(rows, i, 6),
             .state = row_char(rows, i, 7),
-            .next_at_us = time_or_unset(rows, i, 8),
+            .next_at_us = plan_time(rows, i, 8),
             .laned = row_bool(rows, i, 9),
+            .calendar = row_text(rows, i, 10),
+            .declared = find_job(plan, row_text(rows, i, 2)) == NULL,
             .previous_at_us = MANIFEST_UNSET,
         };
     if (plan->found_trigger_count > 0)
@@ -216,6 +214,7 @@ int plan_compare(struct apply_plan *plan)
         compare_job(plan, &plan->jobs[i]);
     for (size_t i = 0; i < plan->trigger_count; i++)
         compare_trigger(plan, &plan->triggers[i]);
+    plan_check_calendars(plan);
     if (plan->set->problems.count > 0)
         return -1;
     for (size_t i = 0; i < plan->found_job_count; i++)
@@ -227,113 +226,6 @@ int plan_compare(struct apply_plan *plan)
         plan->anything |= !found->declared;
     }
     return 0;
-}
-
-/* --- what is locked -------------------------------------------------------------------------- */
-
-static int compare_ids(const void *a, const void *b)
-{
-    const struct found_trigger *left = *(struct found_trigger *const *)a;
-    const struct found_trigger *right = *(struct found_trigger *const *)b;
-    return (left->id > right->id) - (left->id < right->id);
-}
-
-static struct found_trigger *find_by_id(const struct apply_plan *plan, int32_t id)
-{
-    struct found_trigger wanted = {.id = id}, *key = &wanted;
-    struct found_trigger **at = bsearch(&key, plan->found_by_id, plan->found_trigger_count,
-                                        sizeof *plan->found_by_id, compare_ids);
-    return at != NULL ? *at : NULL;
-}
-
-void plan_take_due(struct apply_plan *plan, const PGresult *rows)
-{
-    size_t count = plan->found_trigger_count;
-    plan->found_by_id = mem_array(count, sizeof *plan->found_by_id);
-    for (size_t i = 0; i < count; i++)
-        plan->found_by_id[i] = &plan->found_triggers[i];
-    qsort(plan->found_by_id, count, sizeof *plan->found_by_id, compare_ids);
-    for (int i = 0; i < PQntuples(rows); i++) {
-        struct found_trigger *found = find_by_id(plan, row_int32(rows, i, 0));
-        found->locked = true;
-        found->state = row_char(rows, i, 1);
-        found->next_at_us = time_or_unset(rows, i, 2);
-        found->previous_at_us = time_or_unset(rows, i, 3);
-        found->paused = row_bool(rows, i, 4);
-        int64_t clock_us = row_time(rows, i, 5);
-        if (clock_us > plan->clock_us)
-            plan->clock_us = clock_us;
-        found->pass = (struct misfire_pass){row_time(rows, i, 6), time_or_unset(rows, i, 7)};
-    }
-}
-
-/* --- what was due ---------------------------------------------------------------------------- */
-
-static bool is_due(const struct apply_plan *plan, const struct found_trigger *was)
-{
-    return was->locked && (was->state == 'W' || was->state == 'B') &&
-           was->next_at_us != MANIFEST_UNSET && was->next_at_us <= plan->clock_us;
-}
-
-size_t plan_overdue(const struct apply_plan *plan, int32_t *ids)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < plan->trigger_count; i++) {
-        const struct plan_trigger *planned = &plan->triggers[i];
-        const struct found_trigger *was = planned->was;
-        if (was != NULL && planned->reschedule && is_due(plan, was) && was->state == 'W' &&
-            !was->paused)
-            ids[count++] = was->id;
-    }
-    return count;
-}
-
-static void add_runs(struct apply_plan *plan, const struct plan_trigger *planned,
-                     const struct misfire_decision *decision)
-{
-    size_t count = (size_t)decision->run_count;
-    if (count == 0)
-        return;
-    plan->runs = mem_resize(plan->runs, plan->run_count + count, sizeof *plan->runs);
-    for (size_t i = 0; i < count; i++)
-        plan->runs[plan->run_count++] =
-            (struct plan_run){planned, decision->runs[i].scheduled_us, decision->runs[i].missed,
-                              decision->runs[i].made_up};
-}
-
-/*
- * The old schedule holds up to the moment of the apply. A node cannot evaluate it any more after
- * that, so what fell due and was not fired is decided here, as a node would have.
- */
-static void settle(struct apply_plan *plan, struct found_trigger *was, const struct trigger *old,
-                   struct misfire_decision *decision)
-{
-    struct plan_trigger *planned = was->planned;
-    if (old->schedule == NULL || plan->run_count >= RUNS_MAX)
-        return;
-    misfire_decide_passing(old->schedule, &old->rule, was->next_at_us, &was->pass, plan->clock_us,
-                           decision);
-    add_runs(plan, planned, decision);
-    planned->settled = true;
-    planned->fired = decision->run_count;
-    planned->missed = decision->missed;
-    planned->misfired = decision->made_up_count;
-    if (decision->run_count > 0)
-        planned->previous_at_us = was->previous_at_us =
-            decision->runs[decision->run_count - 1].scheduled_us;
-}
-
-void plan_take_overdue(struct apply_plan *plan, const PGresult *rows)
-{
-    int64_t threshold_us = plan->options->misfire_threshold_us;
-    struct misfire_decision *decision = mem_alloc(sizeof *decision);
-    for (int i = 0; i < PQntuples(rows); i++) {
-        struct trigger *old = trigger_from_row(
-            rows, i, plan->set->zones, threshold_us > 0 ? threshold_us : MISFIRE_THRESHOLD_US);
-        settle(plan, find_by_id(plan, old->id), old, decision);
-        trigger_unref(old);
-    }
-    free(decision);
 }
 
 /* --- next firings ---------------------------------------------------------------------------- */
@@ -352,11 +244,11 @@ static int64_t start_of(const struct apply_plan *plan, const struct plan_trigger
 
 /* The first occurrence from now on, and none that was fired already. */
 static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *planned,
-                            int64_t *ret_next_us, struct rota_error *error)
+                            struct plan_due *due, struct rota_error *error)
 {
     struct schedule_spec spec = manifest_schedule(planned->trigger, planned->start_at_us);
     int64_t after_us = plan->clock_us - 1;
-    *ret_next_us = MANIFEST_UNSET;
+    due->next_at_us = MANIFEST_UNSET;
     if (spec.end_at_us != SCHEDULE_UNSET && spec.end_at_us < spec.start_at_us)
         return 0; /* registered after its end */
     struct schedule *schedule = schedule_new(&spec, plan->set->zones, error);
@@ -364,18 +256,16 @@ static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *
         return error_prefix(error, "trigger \"%s\"", planned->trigger->name);
     if (planned->was != NULL && planned->was->previous_at_us > after_us)
         after_us = planned->was->previous_at_us;
-    int64_t next_us = schedule_next(schedule, after_us);
+    plan_next(schedule, plan_find_calendar(plan, planned->trigger->calendar), after_us, due);
     schedule_free(schedule);
-    if (next_us != SCHEDULE_NONE)
-        *ret_next_us = next_us;
     return 0;
 }
 
-/* What is due but paused, or blocked, is not ours to decide: it stays due, the new schedule
- * follows. */
-static bool stays_due(const struct apply_plan *plan, const struct plan_trigger *planned)
+/* It was in error and will be, as its calendar is broken, which is not declared here. */
+static bool stays_in_error(const struct apply_plan *plan, const struct plan_trigger *planned)
 {
-    return planned->was != NULL && !planned->settled && is_due(plan, planned->was);
+    const struct plan_calendar *calendar = plan_find_calendar(plan, planned->trigger->calendar);
+    return !planned->changed && calendar != NULL && calendar->calendar == NULL;
 }
 
 static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
@@ -386,17 +276,17 @@ static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
         planned->changed = true;
     }
     struct found_trigger *was = planned->was;
+    struct plan_due *due = &planned->due;
     bool in_error = was != NULL && was->state == 'E'; /* what was wrong may be right now */
     planned->start_at_us = start_of(plan, planned);
-    planned->reschedule |= was == NULL || in_error;
+    planned->reschedule |= was == NULL || (in_error && !stays_in_error(plan, planned));
     if (!planned->reschedule)
         return 0;
-    if (stays_due(plan, planned))
-        planned->next_at_us = was->next_at_us;
-    else if (first_occurrence(plan, planned, &planned->next_at_us, error) != 0)
+    if (was != NULL && plan_stays_due(plan, was, due))
+        due->next_at_us = was->next_at_us;
+    else if (first_occurrence(plan, planned, due, error) != 0)
         return -1;
-    bool over = planned->next_at_us == MANIFEST_UNSET;
-    planned->state = over ? 'C' : 'W'; /* blocked: it tries its lane again */
+    due->state = due->next_at_us == MANIFEST_UNSET ? 'C' : 'W'; /* a blocked one tries again */
     return 0;
 }
 

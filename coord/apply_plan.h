@@ -21,18 +21,30 @@ struct found_job {
 struct found_trigger {
     int32_t id;
     const char *name, *job, *source, *definition;
-    int64_t priority; /* MANIFEST_UNSET: the job's */
+    const char *calendar; /* NULL: none */
+    int64_t priority;     /* MANIFEST_UNSET: the job's */
     int64_t start_at_us;
     int64_t next_at_us,
         previous_at_us; /* MANIFEST_UNSET: none; previous is known once it is locked */
     char state;
     bool laned;
-    bool declared; /* or it goes */
+    bool declared; /* or of another manifest, here for a calendar it uses; or it goes */
     bool job_goes; /* and it with it */
     bool locked;
     bool paused;                  /* known once it is locked */
     struct misfire_pass pass;     /* likewise */
-    struct plan_trigger *planned; /* NULL: it goes */
+    struct plan_trigger *planned; /* NULL: it goes, or is elsewhere */
+    struct plan_move *move;       /* NULL: none */
+};
+
+/* Where a trigger that is scheduled anew stands then. */
+struct plan_due {
+    char state;
+    int64_t next_at_us;     /* MANIFEST_UNSET: none */
+    bool excluded;          /* there would be one without the calendar */
+    bool settled;           /* what was due under the old schedule has become runs, these: */
+    int64_t previous_at_us; /* the newest of them; MANIFEST_UNSET: none */
+    int64_t fired, missed, misfired;
 };
 
 struct plan_job {
@@ -53,17 +65,19 @@ struct plan_trigger {
     bool reread;               /* not changed, but its job is */
     bool reschedule;           /* gets a new next_at */
     int64_t start_at_us;
-    int64_t next_at_us; /* MANIFEST_UNSET: none */
-    char state;
-    bool settled;           /* what was due under the old schedule has become runs, these: */
-    int64_t previous_at_us; /* the newest of them; MANIFEST_UNSET: none */
-    int64_t fired, missed, misfired;
+    struct plan_due due;
     struct manifest_differences differences;
+};
+
+/* A trigger whose definition stays while a calendar it uses changes: of whatever source. */
+struct plan_move {
+    struct found_trigger *was;
+    struct plan_due due;
 };
 
 /* A run of an old schedule, made as a new one takes its place. */
 struct plan_run {
-    const struct plan_trigger *trigger;
+    const char *trigger; /* its name */
     int64_t scheduled_us;
     int64_t missed;
     bool made_up;
@@ -72,7 +86,7 @@ struct plan_run {
 struct apply_plan {
     struct manifest_set *set;
     const struct apply_options *options;
-    PGresult *job_rows, *trigger_rows;
+    PGresult *job_rows, *trigger_rows, *calendar_rows;
     struct found_job *found_jobs;
     size_t found_job_count;
     struct found_trigger *found_triggers; /* by name */
@@ -82,6 +96,10 @@ struct apply_plan {
     size_t job_count;
     struct plan_trigger *triggers;
     size_t trigger_count;
+    struct plan_calendar *calendars; /* all there are and will be, by name; see apply_calendar.h */
+    size_t calendar_count;
+    struct plan_move *moves;
+    size_t move_count;
     struct plan_run *runs;
     size_t run_count;
     int64_t clock_us; /* the database's: from here on the new definitions hold */
@@ -93,7 +111,7 @@ void plan_begin(struct apply_plan *plan, struct manifest_set *set,
                 const struct apply_options *options);
 void plan_free(struct apply_plan *plan);
 
-/* Take the results over. */
+/* Take the results over: jobs, calendars (apply_calendar.h), triggers. */
 void plan_take_jobs(struct apply_plan *plan, PGresult *rows);
 void plan_take_triggers(struct apply_plan *plan, PGresult *rows);
 
@@ -104,10 +122,17 @@ int plan_compare(struct apply_plan *plan);
 /* Where the triggers that are about to change stand, now that they are locked. */
 void plan_take_due(struct apply_plan *plan, const PGresult *rows);
 
-/* Triggers with a new schedule that are due under the old one: room for their ids in ids[]. */
-size_t plan_overdue(const struct apply_plan *plan, int32_t *ids);
+/* Triggers of which the old definitions are wanted: those with a new schedule that are due under
+ * the old one, and all whose calendar changes. Room for their ids in ids[]. */
+size_t plan_overdue(struct apply_plan *plan, int32_t *ids);
 /* Their old definitions (definition_load.sql): what fell due meets the old misfire policy. */
 void plan_take_overdue(struct apply_plan *plan, const PGresult *rows);
+
+/* What is due but paused, or blocked, is not ours to decide: it stays due, the new schedule
+ * follows. */
+bool plan_stays_due(const struct apply_plan *plan, const struct found_trigger *was,
+                    const struct plan_due *due);
+int64_t plan_time(const PGresult *rows, int row, int column); /* NULL is MANIFEST_UNSET */
 
 /* Next firings of what has a new schedule. */
 int plan_schedule(struct apply_plan *plan, struct rota_error *error);

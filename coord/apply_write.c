@@ -1,6 +1,7 @@
 /* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h.
  */
-#include "coord/apply_plan.h"
+#include "coord/apply_calendar.h"
+#include "coord/apply_columns.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -10,87 +11,6 @@
 #include <string.h>
 
 #define CATCH_UP_RATE 100 /* a second; the default of the setting */
-
-/*
- * One value of each element of a list, as the parameter of a statement. `get` fills the element's
- * value; the arrays live until the parameter is made.
- */
-struct columns {
-    struct store_params params;
-    const void *const *rows;
-    size_t count;
-};
-
-typedef const char *(*text_of)(const void *row);
-typedef int64_t (*number_of)(const void *row);
-typedef struct slice (*slice_of_row)(const void *row);
-
-static void add_texts(struct columns *columns, text_of get)
-{
-    const char **values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++)
-        values[i] = get(columns->rows[i]);
-    params_texts(&columns->params, values, columns->count);
-    free(values);
-}
-
-/* MANIFEST_UNSET is NULL. */
-static void add_int64s(struct columns *columns, number_of get)
-{
-    int64_t *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++)
-        values[i] = get(columns->rows[i]);
-    params_int64s(&columns->params, values, columns->count);
-    free(values);
-}
-
-static void add_int32s(struct columns *columns, number_of get)
-{
-    int32_t *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++) {
-        int64_t number = get(columns->rows[i]);
-        values[i] = number == MANIFEST_UNSET ? INT32_MIN : (int32_t)number;
-    }
-    params_int32s(&columns->params, values, columns->count);
-    free(values);
-}
-
-static void add_bools(struct columns *columns, number_of get)
-{
-    bool *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++)
-        values[i] = get(columns->rows[i]) != 0;
-    params_bools(&columns->params, values, columns->count);
-    free(values);
-}
-
-static void add_times(struct columns *columns, number_of get)
-{
-    int64_t *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++) {
-        int64_t wall_us = get(columns->rows[i]);
-        values[i] = wall_us == MANIFEST_UNSET ? STORE_NULL_TIME : wall_us;
-    }
-    params_times(&columns->params, values, columns->count);
-    free(values);
-}
-
-static void add_json(struct columns *columns, slice_of_row get)
-{
-    struct slice *values = mem_array(columns->count, sizeof *values);
-    for (size_t i = 0; i < columns->count; i++)
-        values[i] = get(columns->rows[i]);
-    params_slices(&columns->params, PARAMS_JSON, values, columns->count);
-    free(values);
-}
-
-static int run(struct columns *columns, struct store *store, enum statement_id statement,
-               struct rota_error *error)
-{
-    int failed = store_wait(store, statement, &columns->params, STORE_WITHIN, NULL, error);
-    store_params_free(&columns->params);
-    return failed;
-}
 
 /* --- jobs ------------------------------------------------------------------------------------ */
 
@@ -143,29 +63,29 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
                       struct rota_error *error)
 {
     struct columns columns = {.rows = rows, .count = count};
-    add_texts(&columns, job_name);
-    add_texts(&columns, job_source);
-    add_texts(&columns, job_description);
-    add_texts(&columns, job_handler);
-    add_json(&columns, job_data);
-    add_int32s(&columns, job_requests_recovery);
-    add_bools(&columns, job_durable);
-    add_int32s(&columns, job_priority);
-    add_int64s(&columns, job_timeout);
-    add_int32s(&columns, job_max_attempts);
-    add_texts(&columns, job_backoff);
-    add_int64s(&columns, job_retry_initial);
-    add_int64s(&columns, job_retry_max);
+    columns_texts(&columns, job_name);
+    columns_texts(&columns, job_source);
+    columns_texts(&columns, job_description);
+    columns_texts(&columns, job_handler);
+    columns_json(&columns, job_data);
+    columns_int32s(&columns, job_requests_recovery);
+    columns_bools(&columns, job_durable);
+    columns_int32s(&columns, job_priority);
+    columns_int64s(&columns, job_timeout);
+    columns_int32s(&columns, job_max_attempts);
+    columns_texts(&columns, job_backoff);
+    columns_int64s(&columns, job_retry_initial);
+    columns_int64s(&columns, job_retry_max);
     add_jitter(&columns);
-    add_int32s(&columns, job_max_crashes);
-    add_texts(&columns, job_definition);
+    columns_int32s(&columns, job_max_crashes);
+    columns_texts(&columns, job_definition);
     params_int64(&columns.params, revision);
-    add_int32s(&columns, job_lane_limit);
-    add_texts(&columns, job_lane_key);
-    add_bools(&columns, job_persist_data);
-    add_texts(&columns, job_on_exhausted);
-    add_bools(&columns, job_forget);
-    return run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
+    columns_int32s(&columns, job_lane_limit);
+    columns_texts(&columns, job_lane_key);
+    columns_bools(&columns, job_persist_data);
+    columns_texts(&columns, job_on_exhausted);
+    columns_bools(&columns, job_forget);
+    return columns_run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
 }
 
 /* --- triggers -------------------------------------------------------------------------------- */
@@ -206,12 +126,12 @@ TRIGGER_COLUMN(const char *, trigger_daily_to, trigger->daily_to)
 TRIGGER_COLUMN(int64_t, trigger_daily_every, trigger->daily_every_us)
 TRIGGER_COLUMN(const char *, trigger_calendar, trigger->calendar)
 TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
-TRIGGER_COLUMN(int64_t, trigger_next, planned->next_at_us)
-TRIGGER_COLUMN(int64_t, trigger_previous, planned->previous_at_us)
-TRIGGER_COLUMN(int64_t, trigger_fired, planned->fired)
-TRIGGER_COLUMN(int64_t, trigger_missed, planned->missed)
-TRIGGER_COLUMN(int64_t, trigger_misfired, planned->misfired)
-TRIGGER_COLUMN(const char *, trigger_state, planned->state == 'C' ? "C" : "W")
+TRIGGER_COLUMN(int64_t, trigger_next, planned->due.next_at_us)
+TRIGGER_COLUMN(int64_t, trigger_previous, planned->due.previous_at_us)
+TRIGGER_COLUMN(int64_t, trigger_fired, planned->due.fired)
+TRIGGER_COLUMN(int64_t, trigger_missed, planned->due.missed)
+TRIGGER_COLUMN(int64_t, trigger_misfired, planned->due.misfired)
+TRIGGER_COLUMN(const char *, trigger_state, plan_state_text(planned->due.state))
 TRIGGER_COLUMN(int64_t, trigger_old_id, planned->was->id)
 TRIGGER_COLUMN(int64_t, trigger_old_priority,
                planned->was->priority != MANIFEST_UNSET ? planned->was->priority
@@ -235,51 +155,51 @@ static int write_triggers(struct store *store, const void *const *rows, size_t c
                           int64_t revision, struct rota_error *error)
 {
     struct columns columns = {.rows = rows, .count = count};
-    add_texts(&columns, trigger_name);
-    add_texts(&columns, trigger_job);
-    add_texts(&columns, trigger_description);
-    add_texts(&columns, trigger_kind);
-    add_texts(&columns, trigger_cron);
-    add_int64s(&columns, trigger_every);
-    add_int64s(&columns, trigger_repeat);
-    add_times(&columns, trigger_at);
-    add_texts(&columns, trigger_timezone);
-    add_times(&columns, trigger_start);
-    add_times(&columns, trigger_end);
-    add_texts(&columns, trigger_gap);
-    add_texts(&columns, trigger_overlap);
-    add_int32s(&columns, trigger_own_priority);
-    add_json(&columns, trigger_data);
-    add_texts(&columns, trigger_misfire);
-    add_int64s(&columns, trigger_tolerance);
-    add_int64s(&columns, trigger_threshold);
-    add_int32s(&columns, trigger_limit);
-    add_texts(&columns, trigger_definition);
+    columns_texts(&columns, trigger_name);
+    columns_texts(&columns, trigger_job);
+    columns_texts(&columns, trigger_description);
+    columns_texts(&columns, trigger_kind);
+    columns_texts(&columns, trigger_cron);
+    columns_int64s(&columns, trigger_every);
+    columns_int64s(&columns, trigger_repeat);
+    columns_times(&columns, trigger_at);
+    columns_texts(&columns, trigger_timezone);
+    columns_times(&columns, trigger_start);
+    columns_times(&columns, trigger_end);
+    columns_texts(&columns, trigger_gap);
+    columns_texts(&columns, trigger_overlap);
+    columns_int32s(&columns, trigger_own_priority);
+    columns_json(&columns, trigger_data);
+    columns_texts(&columns, trigger_misfire);
+    columns_int64s(&columns, trigger_tolerance);
+    columns_int64s(&columns, trigger_threshold);
+    columns_int32s(&columns, trigger_limit);
+    columns_texts(&columns, trigger_definition);
     params_int64(&columns.params, revision);
-    add_texts(&columns, trigger_interval);
-    add_texts(&columns, trigger_daily_from);
-    add_texts(&columns, trigger_daily_to);
-    add_int64s(&columns, trigger_daily_every);
+    columns_texts(&columns, trigger_interval);
+    columns_texts(&columns, trigger_daily_from);
+    columns_texts(&columns, trigger_daily_to);
+    columns_int64s(&columns, trigger_daily_every);
     add_days(&columns);
-    add_texts(&columns, trigger_calendar);
-    return run(&columns, store, SQL_MANIFEST_WRITE_TRIGGERS, error);
+    columns_texts(&columns, trigger_calendar);
+    return columns_run(&columns, store, SQL_MANIFEST_WRITE_TRIGGERS, error);
 }
 
 static int write_due(struct store *store, const void *const *rows, size_t count, int64_t revision,
                      struct rota_error *error)
 {
     struct columns columns = {.rows = rows, .count = count};
-    add_texts(&columns, trigger_name);
-    add_texts(&columns, trigger_handler);
-    add_int32s(&columns, trigger_priority);
-    add_texts(&columns, trigger_state);
-    add_times(&columns, trigger_next);
-    add_times(&columns, trigger_previous);
-    add_int64s(&columns, trigger_fired);
-    add_int64s(&columns, trigger_missed);
-    add_int64s(&columns, trigger_misfired);
+    columns_texts(&columns, trigger_name);
+    columns_texts(&columns, trigger_handler);
+    columns_int32s(&columns, trigger_priority);
+    columns_texts(&columns, trigger_state);
+    columns_times(&columns, trigger_next);
+    columns_times(&columns, trigger_previous);
+    columns_int64s(&columns, trigger_fired);
+    columns_int64s(&columns, trigger_missed);
+    columns_int64s(&columns, trigger_misfired);
     params_int64(&columns.params, revision);
-    return run(&columns, store, SQL_MANIFEST_WRITE_DUE, error);
+    return columns_run(&columns, store, SQL_MANIFEST_WRITE_DUE, error);
 }
 
 static int fire_due(const struct apply_plan *plan, struct store *store, struct rota_error *error)
@@ -293,7 +213,7 @@ static int fire_due(const struct apply_plan *plan, struct store *store, struct r
     bool *made_up = mem_array(count, sizeof *made_up);
     for (size_t i = 0; i < count; i++) {
         const struct plan_run *made = &plan->runs[i];
-        names[i] = made->trigger->trigger->name;
+        names[i] = made->trigger;
         scheduled[i] = made->scheduled_us;
         missed[i] = made->missed < INT32_MAX ? (int32_t)made->missed : INT32_MAX;
         made_up[i] = made->made_up;
@@ -316,11 +236,11 @@ static int touch_triggers(struct store *store, const void *const *rows, size_t c
                           int64_t revision, struct rota_error *error)
 {
     struct columns columns = {.rows = rows, .count = count};
-    add_texts(&columns, trigger_name);
-    add_texts(&columns, trigger_handler);
-    add_int32s(&columns, trigger_priority);
+    columns_texts(&columns, trigger_name);
+    columns_texts(&columns, trigger_handler);
+    columns_int32s(&columns, trigger_priority);
     params_int64(&columns.params, revision);
-    return run(&columns, store, SQL_MANIFEST_TOUCH_TRIGGERS, error);
+    return columns_run(&columns, store, SQL_MANIFEST_TOUCH_TRIGGERS, error);
 }
 
 /* --- the order of things --------------------------------------------------------------------- */
@@ -344,20 +264,20 @@ static int move_pending(struct apply_plan *plan, struct store *store, const void
             rows[columns.count++] = &plan->jobs[i];
     if (columns.count == 0)
         return 0;
-    add_int32s(&columns, job_old_id);
-    add_int32s(&columns, job_old_priority);
-    add_texts(&columns, job_handler);
-    add_int32s(&columns, job_priority);
+    columns_int32s(&columns, job_old_id);
+    columns_int32s(&columns, job_old_priority);
+    columns_texts(&columns, job_handler);
+    columns_int32s(&columns, job_priority);
     columns.count = 0;
     for (size_t i = 0; i < plan->trigger_count; i++) {
         const struct plan_trigger *planned = &plan->triggers[i];
         if (planned->job->moved && planned->was != NULL)
             rows[columns.count++] = planned;
     }
-    add_int32s(&columns, trigger_old_id);
-    add_int32s(&columns, trigger_old_priority);
-    add_int32s(&columns, trigger_priority);
-    return run(&columns, store, SQL_MANIFEST_MOVE_PENDING, error);
+    columns_int32s(&columns, trigger_old_id);
+    columns_int32s(&columns, trigger_old_priority);
+    columns_int32s(&columns, trigger_priority);
+    return columns_run(&columns, store, SQL_MANIFEST_MOVE_PENDING, error);
 }
 
 static int write_all_jobs(struct apply_plan *plan, struct store *store, const void **rows,
@@ -497,15 +417,21 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
     if (failed == 0)
         failed = move_pending(plan, store, rows, error);
     if (failed == 0)
+        failed = plan_write_calendars(plan, store, revision, error);
+    if (failed == 0)
         failed = write_all_jobs(plan, store, rows, revision, error);
     if (failed == 0)
         failed = write_all_triggers(plan, store, rows, revision, error);
+    if (failed == 0)
+        failed = plan_move_triggers(plan, store, revision, error);
     if (failed == 0 && plan->run_count > 0)
         failed = fire_due(plan, store, error);
     if (failed == 0)
         failed = settle_jobs(plan, store, error);
     if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
         failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
+    if (failed == 0)
+        failed = plan_remove_calendars(plan, store, error);
     free(rows);
     if (failed != 0)
         return -1;

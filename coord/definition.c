@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "coord/manifest.h"
+#include "coord/schedule/day_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 
 struct definitions {
     struct zone_cache *zones;
+    struct calendars *calendars;
     int64_t misfire_threshold_us;
     struct job *jobs;
     struct trigger *triggers;
@@ -21,6 +24,7 @@ struct definitions *definitions_new(struct zone_cache *zones, int64_t misfire_th
 {
     struct definitions *definitions = mem_alloc(sizeof *definitions);
     definitions->zones = zones;
+    definitions->calendars = calendars_new(zones, CALENDARS_MAX);
     definitions->misfire_threshold_us = misfire_threshold_us;
     return definitions;
 }
@@ -80,6 +84,7 @@ void definitions_free(struct definitions *definitions)
         drop_job(definitions, job);
     HASH_ITER (hh, definitions->triggers, trigger, next_trigger)
         drop_trigger(definitions, trigger);
+    calendars_free(definitions->calendars);
     free(definitions);
 }
 
@@ -184,32 +189,98 @@ static int64_t or_none(int64_t time_us)
     return time_us == STORE_NULL_TIME ? SCHEDULE_UNSET : time_us;
 }
 
-/* The schedule of one row of definition_load.sql. */
-static struct schedule *schedule_from_row(const PGresult *result, int row, struct zone_cache *zones,
-                                          struct rota_error *error)
+/* A row may be of a newer version, or written by hand. */
+static int kind_of(const char *text, enum schedule_kind *ret_kind, struct rota_error *error)
 {
-    const char *kind = row_text(result, row, 3);
-    struct schedule_spec spec = SCHEDULE_SPEC(strcmp(kind, "cron") == 0    ? SCHEDULE_CRON
-                                              : strcmp(kind, "every") == 0 ? SCHEDULE_EVERY
-                                                                           : SCHEDULE_AT);
+    for (int i = 0; manifest_kinds[i] != NULL; i++) {
+        if (strcmp(text, manifest_kinds[i]) == 0) {
+            *ret_kind = (enum schedule_kind)i;
+            return 0;
+        }
+    }
+    return error_set(error, ERROR_REFUSED,
+                     "kind \"%s\" is unknown to this version: expected cron, every, at, "
+                     "calendar_interval or daily; upgrade the node",
+                     text);
+}
+
+/* "MON,FRI" as a bitmap. 0 or -1. */
+static int weekdays_of(const char *text, unsigned *ret_weekdays, struct rota_error *error)
+{
+    int failed = 0, weekday;
+    char *copy = mem_string(text), *rest = copy, *word;
+    while (failed == 0 && rest != NULL) {
+        word = strsep(&rest, ",");
+        failed = day_weekday_parse(word, &weekday, error);
+        if (failed == 0)
+            *ret_weekdays |= 1u << weekday;
+    }
+    free(copy);
+    return failed;
+}
+
+static int64_t int64_or(const PGresult *result, int row, int column, int64_t otherwise)
+{
+    return row_null(result, row, column) ? otherwise : row_int64(result, row, column);
+}
+
+struct schedule *schedule_from_row(const PGresult *result, int row, struct zone_cache *zones,
+                                   struct rota_error *error)
+{
+    enum schedule_kind kind;
+    if (kind_of(row_text(result, row, 3), &kind, error) != 0)
+        return NULL;
+    struct schedule_spec spec = SCHEDULE_SPEC(kind);
     spec.cron = row_text(result, row, 4);
     spec.seed = row_text(result, row, 2);
-    if (!row_null(result, row, 5))
-        spec.every_us = row_int64(result, row, 5);
-    if (!row_null(result, row, 6))
-        spec.repeat = row_int64(result, row, 6);
+    spec.every_us = int64_or(result, row, kind == SCHEDULE_DAILY ? 22 : 5, 0);
+    spec.repeat = int64_or(result, row, 6, -1);
     spec.at_us = or_none(row_time(result, row, 7));
     spec.timezone = row_text(result, row, 8);
     spec.start_at_us = or_none(row_time(result, row, 9));
     spec.end_at_us = or_none(row_time(result, row, 10));
+    spec.calendar_interval = row_text(result, row, 19);
+    spec.daily_from = row_text(result, row, 20);
+    spec.daily_to = row_text(result, row, 21);
     if (zone_gap_parse(row_text(result, row, 11), &spec.gap, error) != 0 ||
         zone_overlap_parse(row_text(result, row, 12), &spec.overlap, error) != 0)
         return NULL;
+    if (!row_null(result, row, 23) &&
+        weekdays_of(row_text(result, row, 23), &spec.weekdays, error) != 0) {
+        error_prefix(error, "daily: days");
+        return NULL;
+    }
     return schedule_new(&spec, zones, error);
 }
 
+/* The texts of a stack come with one row, for all after it: also where that one is no use. */
+static void take_calendar(const PGresult *result, int row, struct calendars *calendars)
+{
+    size_t count;
+    if (row_null(result, row, 25))
+        return;
+    char **names = row_texts(result, row, 25, &count);
+    char **definitions = row_texts(result, row, 26, &count);
+    calendars_put(calendars, row_text(result, row, 24), names, definitions, count);
+    free(names);
+    free(definitions);
+}
+
+/* 0, or -1 with an error. */
+static int give_calendar(struct schedule *schedule, const char *name, struct calendars *calendars,
+                         struct rota_error *error)
+{
+    if (schedule == NULL || name == NULL)
+        return 0;
+    struct calendar *calendar = calendars_get(calendars, name, error);
+    if (calendar == NULL)
+        return error_prefix(error, "calendar \"%s\" cannot be evaluated", name);
+    schedule_set_calendar(schedule, calendar);
+    return 0;
+}
+
 struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones,
-                                 int64_t misfire_threshold_us)
+                                 struct calendars *calendars, int64_t misfire_threshold_us)
 {
     struct trigger *trigger = mem_alloc(sizeof *trigger);
     struct rota_error error = {0};
@@ -228,19 +299,27 @@ struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_ca
     trigger->rule.limit = limit < 1 ? 1 : limit < MISFIRE_LIMIT_MAX ? limit : MISFIRE_LIMIT_MAX;
     if (unknown_policy == 0)
         trigger->schedule = schedule_from_row(result, row, zones, &error);
+    take_calendar(result, row, calendars);
+    if (give_calendar(trigger->schedule, row_text(result, row, 24), calendars, &error) != 0) {
+        schedule_free(trigger->schedule);
+        trigger->schedule = NULL;
+    }
     if (trigger->schedule == NULL)
         trigger->error = mem_string(error.message);
     return trigger;
+}
+
+struct trigger *definitions_read(struct definitions *definitions, const PGresult *result, int row)
+{
+    return trigger_from_row(result, row, definitions->zones, definitions->calendars,
+                            definitions->misfire_threshold_us);
 }
 
 void definitions_put_triggers(struct definitions *definitions, const PGresult *result,
                               const int32_t *asked, size_t count, int64_t fleet_revision)
 {
     for (int row = 0; row < PQntuples(result); row++)
-        keep_trigger(
-            definitions,
-            trigger_from_row(result, row, definitions->zones, definitions->misfire_threshold_us),
-            fleet_revision);
+        keep_trigger(definitions, definitions_read(definitions, result, row), fleet_revision);
     for (size_t i = 0; i < count; i++) {
         if (definitions_trigger_seen(definitions, asked[i], fleet_revision) != NULL)
             continue;

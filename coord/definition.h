@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/table.h"
+#include "coord/calendars.h"
 #include "coord/schedule/misfire.h"
 #include "coord/schedule/schedule.h"
 #include "store/store.h"
@@ -82,9 +83,15 @@ void definitions_put_triggers(struct definitions *definitions, const PGresult *r
 void definitions_put_jobs(struct definitions *definitions, const PGresult *result,
                           const int32_t *asked, size_t count, int64_t fleet_revision);
 
-/* One row of definition_load as a trigger of its own (one reference, the caller's). */
+/* One row of definition_load as a trigger of its own (one reference, the caller's). Rows of one
+ * result are to be read in their order. */
 struct trigger *trigger_from_row(const PGresult *result, int row, struct zone_cache *zones,
-                                 int64_t misfire_threshold_us);
+                                 struct calendars *calendars, int64_t misfire_threshold_us);
+struct trigger *definitions_read(struct definitions *definitions, const PGresult *result, int row);
+
+/* Its schedule alone, without the calendar; NULL with an error that says what would be right. */
+struct schedule *schedule_from_row(const PGresult *result, int row, struct zone_cache *zones,
+                                   struct rota_error *error);
 
 /* `over` laid over `base`, both JSON objects: its members win, however their keys are spelled; the
  * bytes of keys and values stay as they are. If either is no object, `over` alone. */

@@ -230,9 +230,9 @@ void manifest_define_trigger(struct manifest_trigger *trigger, const char *job_n
     put_text(&out, "description", trigger->description, "");
     put_text(&out, "cron", trigger->cron, NULL);
     put_duration(&out, "every", trigger->every_us, MANIFEST_UNSET);
-    put_number(&out, "repeat", trigger->repeat, MANIFEST_UNSET);
     put_text(&out, "calendar_interval", trigger->calendar_interval, NULL);
     put_daily(&out, trigger);
+    put_number(&out, "repeat", trigger->repeat, MANIFEST_UNSET);
     put_instant(&out, "at", trigger->at_us);
     put_text(&out, "timezone", trigger->timezone, MANIFEST_TIMEZONE);
     put_instant(&out, "start_at", trigger->start_at_us);

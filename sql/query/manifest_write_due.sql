@@ -3,7 +3,7 @@
 -- $1 triggers: their names
 -- $2 handlers: of their jobs
 -- $3 priorities: their own or their jobs'
--- $4 states: W, B, C
+-- $4 states: W, C
 -- $5 next_at: NULL where there is none any more
 -- $6 previous_at: newest occurrence fired now under the old schedule, NULL to leave it
 -- $7 fired: runs made now under the old schedule

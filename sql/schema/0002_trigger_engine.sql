@@ -569,6 +569,15 @@ END $$;
 
 -- ---- what can be seen ----
 
+-- A duration as manifests write it: 1h30m.
+CREATE FUNCTION rota.duration_text(duration_us bigint) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT coalesce(nullif(concat(p.days || 'd', p.hours || 'h', p.minutes || 'm', p.seconds || 's', p.ms || 'ms'), ''), '0s')
+      FROM (SELECT nullif(duration_us / 86400000000, 0) AS days, nullif(duration_us / 3600000000 % 24, 0) AS hours,
+                   nullif(duration_us / 60000000 % 60, 0) AS minutes, nullif(duration_us / 1000000 % 60, 0) AS seconds,
+                   nullif(duration_us / 1000 % 1000, 0) AS ms) p
+$$;
+
 -- Runs that are not over yet: waiting and started. held: why a due one waits, if not for a slot.
 CREATE OR REPLACE VIEW rota.run AS
     SELECT p.id, 'pending'::text AS state, p.job_id, p.trigger_id, coalesce(p.held_due, p.due) AS due, p.scheduled_at,
@@ -584,9 +593,13 @@ CREATE OR REPLACE VIEW rota.run AS
 
 CREATE OR REPLACE VIEW rota.trigger_state AS
     SELECT t.name AS trigger, j.name AS job, j.source, t.kind,
-           coalesce(t.cron, t.every_us / 1000 || ' ms', t.at::text, t.calendar_interval,
-                    'every ' || t.daily_every_us / 1000 || ' ms from ' || coalesce(t.daily_from, '00:00') || ' to '
-                    || coalesce(t.daily_to, '24:00') || coalesce(' on ' || array_to_string(t.daily_days, ', '), '')) AS schedule,
+           coalesce(t.cron, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                    'every ' || coalesce(rota.duration_text(t.every_us), t.calendar_interval,
+                                         rota.duration_text(t.daily_every_us)
+                                         || ' from ' || coalesce(t.daily_from, '00:00')
+                                         || ' to ' || coalesce(t.daily_to, '24:00')
+                                         || coalesce(' on ' || array_to_string(t.daily_days, ', '), ''))
+                             || coalesce(', ' || t.repeat_count::numeric + 1 || ' times', '')) AS schedule,
            t.timezone,
            CASE d.state WHEN 'W' THEN 'waiting' WHEN 'B' THEN 'blocked' WHEN 'E' THEN 'error' ELSE 'complete' END AS state,
            d.paused, d.next_at, d.previous_at, d.fired, d.missed, d.misfired, d.error, d.error_at, t.start_at, t.end_at,

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 from fleet import Rota  # noqa: E402
 from ledger import Ledger  # noqa: E402
+from manifests import Apply  # noqa: E402
 from postgres import PrivateServer, Server  # noqa: E402
 
 TEST_LIMIT_S = 300
@@ -110,3 +111,8 @@ def empty_rota(make_rota):
 @pytest.fixture
 def ledger(tmp_path):
     return Ledger(tmp_path)
+
+
+@pytest.fixture
+def apply(rota, tmp_path):
+    return Apply(rota, tmp_path)

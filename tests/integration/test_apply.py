@@ -11,79 +11,12 @@ import threading
 import time
 
 import psycopg
-import pytest
 
+from manifests import (NEXT, PREVIOUS, REVISION, UTC, changes, due, job, make_due, manifest, row, trigger, versions,
+                       waiting)
 from waiting import wait_until
 
-UTC = datetime.timezone.utc
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def manifest(*jobs, source="test"):
-    return {"source": source, "jobs": list(jobs)}
-
-
-def job(name, *triggers, handler="noop", **more):
-    declared = {"name": name, "handler": handler, **more}
-    if triggers:
-        declared["triggers"] = list(triggers)
-    else:
-        declared.setdefault("durable", True)
-    return declared
-
-
-def trigger(name, **more):
-    if not {"cron", "every", "at"} & more.keys():
-        more["cron"] = "0 0 2 * * ?"
-    return {"name": name, **more}
-
-
-@pytest.fixture
-def apply(rota, tmp_path):
-    """Applies a manifest (or a text) and returns the diff; `.refused` returns the failed process."""
-
-    def write(what):
-        path = tmp_path / "manifest.json"
-        path.write_text(what if isinstance(what, str) else json.dumps(what))
-        return str(path)
-
-    def run(what, *options):
-        return json.loads(rota.run("apply", "-f", write(what), "--json", *options).stdout)
-
-    def refused(what, *options):
-        result = rota.run("apply", "-f", write(what), *options, check=False)
-        assert result.returncode != 0
-        return result
-
-    run.refused = refused
-    run.write = write
-    return run
-
-
-def row(rota, query, *parameters):
-    found = rota.rows(query, *parameters)
-    assert len(found) == 1
-    return found[0]
-
-
-def versions(rota):
-    """The row versions of everything an apply writes: equal means that nothing was touched."""
-    return [rota.rows(f"SELECT xmin::text, ctid::text FROM rota.{table} ORDER BY ctid")
-            for table in ("job", "trigger", "trigger_due", "route", "fleet", "pending")]
-
-
-def changes(diff):
-    return [(change["action"], change["kind"], change["name"]) for change in diff["changes"]]
-
-
-def due(rota, name):
-    return row(rota, """SELECT d.state::text AS state, d.next_at, d.previous_at, d.fired, d.missed, d.revision,
-                               r.handler, r.priority
-                          FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id
-                               JOIN rota.route r ON r.id = abs(d.route) WHERE t.name = %s""", name)
-
-
-NEXT, PREVIOUS, REVISION = 1, 2, 5
 
 
 def test_every_declared_value_is_stored(rota, apply):
@@ -137,7 +70,7 @@ def test_applying_again_touches_nothing(rota, apply):
                               ("create", "trigger", "t3"), ("create", "job", "b")]
     before = versions(rota)
     again = apply(declared)
-    assert (again["changes"], again["unchanged"]) == ([], {"jobs": 2, "triggers": 3})
+    assert (again["changes"], again["unchanged"]) == ([], {"calendars": 0, "jobs": 2, "triggers": 3})
     spelled_out = copy.deepcopy(declared)
     spelled_out["jobs"].reverse()
     spelled_out["jobs"][0].update({"priority": 5, "data": {}, "retry": {"max_attempts": 1}})
@@ -214,20 +147,6 @@ def test_the_first_occurrence_is_not_before_registration_or_start(rota, apply):
     assert due(rota, "later")[NEXT] == datetime.datetime(2040, 1, 1, 0, 17, tzinfo=UTC)
     for name in ("past", "over", "ended"):
         assert due(rota, name)[:2] == ("C", None)
-
-
-def make_due(rota, name, next_at, **more):
-    """As if nobody had fired it since then."""
-    rota.db.execute("UPDATE rota.trigger t SET start_at = '2020-01-01T00:00:00Z' WHERE name = %s", (name,))
-    rota.db.execute("""UPDATE rota.trigger_due d SET next_at = %s, paused = %s, state = %s FROM rota.trigger t
-                        WHERE t.id = d.trigger_id AND t.name = %s""",
-                    (next_at, more.get("paused", False), more.get("state", "W"), name))
-
-
-def waiting(rota):
-    return rota.rows("""SELECT t.name, p.scheduled_at, p.missed, r.handler, r.priority FROM rota.pending p
-                          JOIN rota.trigger t ON t.id = p.trigger_id JOIN rota.route r ON r.id = p.route
-                         ORDER BY p.scheduled_at""")
 
 
 def test_what_was_due_under_the_old_schedule_meets_the_old_policy(rota, apply):

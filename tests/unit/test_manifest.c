@@ -36,15 +36,14 @@ static struct manifest_set *read_good(const char *text)
 
 /* --- refusals -------------------------------------------------------------------------------- */
 
-#define JOBS(text)     "{\"jobs\":[\n" text "\n]}"
-#define JOB(text)      JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
-#define DURABLE(text)  JOB(",\"durable\":true" text)
-#define TRIGGERS(t)    JOB(",\"triggers\":[\n" t "\n]")
-#define TRIGGER(text)  TRIGGERS("{\"name\":\"t\"" text "}")
-#define EVERY(text)    TRIGGER(",\"every\":\"5m\"" text)
-#define CRON(text)     TRIGGER(",\"cron\":\"0 0 2 * * ?\"" text)
-#define DAILY(text)    TRIGGER(",\"daily\":{" text "}")
-#define CALENDAR(text) "{\"jobs\":[],\"calendars\":[\n{\"name\":\"c\"" text "}\n]}"
+#define JOBS(text)    "{\"jobs\":[\n" text "\n]}"
+#define JOB(text)     JOBS("{\"name\":\"j\",\"handler\":\"noop\"" text "}")
+#define DURABLE(text) JOB(",\"durable\":true" text)
+#define TRIGGERS(t)   JOB(",\"triggers\":[\n" t "\n]")
+#define TRIGGER(text) TRIGGERS("{\"name\":\"t\"" text "}")
+#define EVERY(text)   TRIGGER(",\"every\":\"5m\"" text)
+#define CRON(text)    TRIGGER(",\"cron\":\"0 0 2 * * ?\"" text)
+#define DAILY(text)   TRIGGER(",\"daily\":{" text "}")
 
 struct refusal {
     const char *text;
@@ -204,8 +203,8 @@ static const struct refusal trigger_refusals[] = {
     {DAILY("\"every\":\"500ms\""),
      "m:3:30: job \"j\", trigger \"t\", daily: \"every\" must be a duration from 1s to 1d such as "
      "\"250ms\", \"90s\", \"5m\" or \"PT1H\", not \"500ms\""},
-    {DAILY("\"every\":\"1500ms\""),
-     "m:3:21: job \"j\", trigger \"t\": daily: every 1s500ms: expected whole seconds, from 1s to 24h"},
+    {DAILY("\"every\":\"1500ms\""), "m:3:21: job \"j\", trigger \"t\": daily: every 1s500ms: "
+                                    "expected whole seconds, from 1s to 24h"},
     {DAILY("\"every\":\"1h\",\"from\":\"8\""), "m:3:42: job \"j\", trigger \"t\", daily: \"8\" is "
                                                "no time of day: expected HH:MM or HH:MM:SS, as "
                                                "in 08:00"},
@@ -285,56 +284,6 @@ static const struct refusal trigger_refusals[] = {
     {TRIGGER(",\"cron\":5"), "m:3:20: job \"j\", trigger \"t\": \"cron\" must be a string of 1 "},
 };
 
-static const struct refusal calendar_refusals[] = {
-    {"{\"jobs\":[],\"calendars\":{}}",
-     "m:1:24: manifest: \"calendars\" must be an array of objects, not an object"},
-    {"{\"jobs\":[],\"calendars\":[1]}", "m:1:25: calendar 1 must be an object, not a number"},
-    {"{\"jobs\":[],\"calendars\":[{}]}",
-     "m:1:25: calendar 1 has no \"name\"; add one: it is unique in the fleet"},
-    {"{\"jobs\":[],\"calendars\":[{\"name\":\"c\"},\n{\"name\":\"c\"}]}",
-     "m:2:1: calendar \"c\" is declared twice, first at m:1; names are unique in the fleet: rename "
-     "one"},
-    {CALENDAR(",\"date\":[]"),
-     "m:2:13: calendar \"c\": unknown key \"date\"; did you mean \"dates\"?"},
-    {CALENDAR(",\"dates\":\"2026-12-25\""),
-     "m:2:21: calendar \"c\": \"dates\" must be an array of dates, not a string"},
-    {CALENDAR(",\"dates\":[20261225]"),
-     "m:2:22: calendar \"c\": \"dates\" must hold dates such as \"2026-12-25\", not 20261225"},
-    {CALENDAR(",\"dates\":[\"2026-12-25\",\n\"2026-02-29\"]"),
-     "m:3:1: calendar \"c\", dates: \"2026-02-29\": there is no such day: expected YYYY-MM-DD, as "
-     "in "
-     "2026-12-25"},
-    {CALENDAR(",\"annual\":[\"13-01\"]"),
-     "m:2:23: calendar \"c\", annual: \"13-01\" is no day of a year: expected MM-DD, as in 12-25"},
-    {CALENDAR(",\"weekly\":[\"SAT\",\"SUNN\"]"), "m:2:29: calendar \"c\", weekly: \"SUNN\" is no "
-                                                 "weekday: expected SUN, MON, TUE, WED, THU, FRI "
-                                                 "or SAT"},
-    {CALENDAR(",\"weekly\":[null]"),
-     "m:2:23: calendar \"c\": \"weekly\" must hold weekdays such as \"SAT\", not null"},
-    {CALENDAR(",\"daily\":[\"12:00\"]"), "m:2:22: calendar \"c\": \"daily\" must hold pairs of "
-                                         "times such as [\"12:00\", \"13:00\"], not "
-                                         "\"12:00\""},
-    {CALENDAR(",\"daily\":[[\"12:00\"]]"), "m:2:22: calendar \"c\": \"daily\" must hold pairs of "
-                                           "times such as [\"12:00\", \"13:00\"], not "
-                                           "an array"},
-    {CALENDAR(",\"daily\":[[\"12:00\",\"13\"]]"),
-     "m:2:31: calendar \"c\", daily: \"13\" is no time of day: expected HH:MM or HH:MM:SS, as in "
-     "08:00"},
-    {CALENDAR(",\"daily\":[[\"12:00\",\"12:00\"]]"),
-     "m:2:1: calendar \"c\": daily: \"12:00\" to \"12:00\" is empty: expected two different times; "
-     "the "
-     "whole day is 00:00 to 24:00"},
-    {CALENDAR(",\"cron\":[\"* * * 25 12 ?\",\"x\"]"), "m:2:37: calendar \"c\", cron: cron "},
-    {CALENDAR(",\"cron\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\","
-              "\"12\",\"13\"]"),
-     "m:2:20: calendar \"c\": \"cron\" has 13 entries; at most 12 are allowed"},
-    {CALENDAR(",\"timezone\":\"Europe/Berln\""),
-     "m:2:24: calendar \"c\": zone \"Europe/Berln\" is unknown: did you mean \"Europe/Berlin\"?"},
-    {CALENDAR(",\"base\":[\"d\"]"),
-     "m:2:20: calendar \"c\": \"base\" must be a string of 1 to 254 characters without control "
-     "characters, not an array"},
-};
-
 static void check_refusals(const struct refusal *refusals, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -357,7 +306,6 @@ static void every_refusal_tells_place_and_remedy(void **state)
     CHECK_ALL(shape_refusals);
     CHECK_ALL(job_refusals);
     CHECK_ALL(trigger_refusals);
-    CHECK_ALL(calendar_refusals);
 }
 
 static void all_problems_are_told_at_once(void **state)

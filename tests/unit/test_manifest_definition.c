@@ -3,7 +3,6 @@
  * and which keys differ.
  */
 #include "base/memory.h"
-#include "coord/manifest_calendar.h"
 #include "coord/manifest_definition.h"
 
 #include <setjmp.h>
@@ -144,79 +143,10 @@ static void the_canonical_form_does_not_change(void **state)
               "\"misfire_tolerance\":\"1s\"} "
               "{\"job\":\"j\",\"every\":\"1m30s\",\"repeat\":3} "
               "{\"job\":\"j\",\"at\":\"2030-01-01T00:00:00.000Z\"} "
-              "{\"job\":\"j\",\"repeat\":5,\"calendar_interval\":\"2 weeks\",\"calendar\":\"c\"} "
+              "{\"job\":\"j\",\"calendar_interval\":\"2 weeks\",\"repeat\":5,\"calendar\":\"c\"} "
               "{\"job\":\"j\",\"daily\":{\"from\":\"08:00:30\",\"to\":\"18:00\",\"every\":\"15m\","
               "\"days\":[\"MON\",\"SAT\",\"SUN\"]}}");
     free(text);
-}
-
-static char *calendar_definition(const char *text)
-{
-    struct manifest_set *set = manifest_set_new();
-    manifest_add(set, "m", mem_string(text), strlen(text));
-    if (manifest_check(set) != 0)
-        fail_msg("%s", set->problems.lines[0]);
-    char *definition = mem_string(set->manifests[0]->calendars[0].definition);
-    manifest_set_free(set);
-    return definition;
-}
-
-static void a_calendar_has_one_form_however_it_is_written(void **state)
-{
-    (void)state;
-    char *a = calendar_definition(
-        "{\"jobs\":[],\"calendars\":[{\"name\":\"c\",\"base\":\"b\",\"timezone\":\"Europe/Berlin\","
-        "\"cron\":[\"* * 1 * * ?\"],\"daily\":[[\"22:00\",\"06:00\"],[\"12:00:00\",\"13:00\"],"
-        "[\"12:00\",\"13:00\"]],\"weekly\":[\"Sunday\",\"sat\"],\"annual\":[\"12-26\",\"12-25\"],"
-        "\"dates\":[\"2027-01-01\",\"2026-12-24\",\"2027-01-01\"],\"description\":\"d\"}]}");
-    assert_string_equal(
-        a, "{\"description\":\"d\",\"dates\":[\"2026-12-24\",\"2027-01-01\"],\"annual\":[\"12-25\","
-           "\"12-26\"],\"weekly\":[\"SAT\",\"SUN\"],\"daily\":[[\"12:00\",\"13:00\"],[\"22:00\","
-           "\"06:00\"]],\"cron\":[\"* * 1 * * ?\"],\"timezone\":\"Europe/Berlin\",\"base\":\"b\"}");
-    char *again = mem_format("{\"jobs\":[],\"calendars\":[{\"name\":\"c\",%s]}", a + 1);
-    char *b = calendar_definition(again);
-    assert_string_equal(a, b);
-    free(a);
-    free(b);
-    free(again);
-    a = calendar_definition(
-        "{\"jobs\":[],\"calendars\":[{\"name\":\"c\",\"dates\":[],\"cron\":[]}]}");
-    assert_string_equal(a, "{}");
-    free(a);
-}
-
-static struct calendar *parse(const char *definition, struct rota_error *error)
-{
-    struct zone_cache *zones = zone_cache_new();
-    struct calendar *calendar = manifest_calendar_parse("c", definition, NULL, zones, error);
-    zone_cache_free(zones);
-    return calendar;
-}
-
-static void a_stored_calendar_is_evaluated_and_a_broken_one_told(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *definition, *message;
-    } broken[] = {
-        {"nonsense", "calendar \"c\": its definition is no JSON: line 1"},
-        {"[]", "calendar \"c\" must be an object, not an array"},
-        {"{\"weekly\":[\"SAT\",\"DAY\"]}", "calendar \"c\", weekly: \"DAY\" is no weekday"},
-        {"{\"yearly\":[]}", "calendar \"c\": unknown key \"yearly\""},
-        {"{\"timezone\":\"Mars/Base\"}", "calendar \"c\": zone \"Mars/Base\" is unknown"},
-    };
-    struct rota_error error = {0};
-    struct calendar *calendar = parse("{\"annual\":[\"12-25\"]}", &error);
-    assert_non_null(calendar);
-    assert_true(calendar_excludes(calendar, NULL, INT64_C(1798196400) * 1000000)); /* 2026-12-25 */
-    assert_false(calendar_excludes(calendar, NULL, INT64_C(1798293600) * 1000000));
-    calendar_unref(calendar);
-    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
-        assert_null(parse(broken[i].definition, &error));
-        if (strncmp(error.message, broken[i].message, strlen(broken[i].message)) != 0)
-            fail_msg("%s\n  expected %s\n  got      %s", broken[i].definition, broken[i].message,
-                     error.message);
-    }
 }
 
 static void differences_name_the_keys(void **state)
@@ -250,8 +180,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_meaning_makes_a_difference),
         cmocka_unit_test(the_canonical_form_does_not_change),
-        cmocka_unit_test(a_calendar_has_one_form_however_it_is_written),
-        cmocka_unit_test(a_stored_calendar_is_evaluated_and_a_broken_one_told),
         cmocka_unit_test(differences_name_the_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
