@@ -154,6 +154,13 @@ integration build-test
 
 if [ -n "$full" ]; then
     sh tests/fuzz/run.sh 20 || fail "a parser, by its fuzzer"
+    if [ -z "$words" ]; then # random schedules that no earlier run has seen
+        export ROTA_TEST_SEED="$(date +%s)" ROTA_TEST_ROUNDS=10
+        words=reference
+        unit build-test --timeout-multiplier 10
+        unset ROTA_TEST_SEED ROTA_TEST_ROUNDS
+        words=
+    fi
     if build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug; then
         unit build-asan
         export ROTA_TEST_SANITIZED=1 # slower by far: for tests that measure

@@ -48,11 +48,6 @@ int daily_parse(struct daily *ret_daily, const char *from, const char *to, int64
     return 0;
 }
 
-bool daily_every_hour(const struct daily *daily)
-{
-    return daily->from_s < 3600 && daily->last_s >= 23 * 3600 && daily->step_s <= 3600;
-}
-
 static bool has_day(const struct daily *daily, int64_t day)
 {
     return daily->weekdays >> (day + 4) % 7 & 1; /* 1970-01-01 was a Thursday */
@@ -66,6 +61,16 @@ static int second_from(const struct daily *daily, int second)
     int steps = (second - daily->from_s + daily->step_s - 1) / daily->step_s;
     int next = daily->from_s + steps * daily->step_s;
     return next <= daily->last_s ? next : -1;
+}
+
+bool daily_every_hour(const struct daily *daily)
+{
+    for (int hour = 0; hour < 24; hour++) {
+        int at = second_from(daily, hour * 3600);
+        if (at < 0 || at >= (hour + 1) * 3600)
+            return false;
+    }
+    return true;
 }
 
 static int64_t next(const void *of, int64_t from)

@@ -72,6 +72,19 @@ def test_every_table_of_moves_has_a_diagram():
         assert set(machine.events) == {row[1] for row in machine.rows}
 
 
+def test_proofs_that_are_named_exist():
+    """`test_x.c::name` in tests/unit, `test_x.py::name` in tests/integration: tests that run."""
+    missing, seen = [], 0
+    for document in DOCUMENTS:
+        for file, ending, name in re.findall(r"\b(test_\w+)\.(c|py)::(\w+)", read(document)):
+            path = f"tests/{'unit' if ending == 'c' else 'integration'}/{file}.{ending}"
+            runs = rf"\bcmocka_unit_test\w*\({name}\b" if ending == "c" else rf"^def {name}\("
+            if not exists(path) or not re.search(runs, read(path), re.M):
+                missing.append(f"{document}: {path} has no {name}")
+            seen += 1
+    assert seen > 50 and not missing
+
+
 def test_functions_and_log_lines_that_are_named_exist():
     text = read("CONTRIBUTING.md")
     code = "\n".join(C_SOURCES.values())

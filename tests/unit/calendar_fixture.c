@@ -13,14 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-unsigned random_seed(void)
-{
-    const char *given = getenv("ROTA_TEST_SEED");
-    unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : SEED_DEFAULT;
-    print_message("# ROTA_TEST_SEED=%u\n", seed);
-    return seed;
-}
-
 int64_t at(const char *text)
 {
     int64_t instant_us = 0;
@@ -57,16 +49,6 @@ void set_daily(struct calendar_spec *spec, const struct calendar_window *windows
 {
     spec->daily = windows;
     spec->daily_count = count;
-}
-
-bool one_in(int count)
-{
-    return rand() % count == 0;
-}
-
-int64_t below(int64_t limit)
-{
-    return (int64_t)(((uint64_t)rand() << 31 | (uint64_t)rand()) % (uint64_t)limit);
 }
 
 /* --- local time, step by step ---------------------------------------------------------------- */
@@ -108,33 +90,39 @@ int64_t grid_random_instant(const struct grid *grid)
     return grid_start_us(grid) + below(grid_end_us(grid) - grid_start_us(grid));
 }
 
+int64_t grid_near_middle(const struct grid *grid)
+{
+    int64_t away_us = below(NEAR_S * US_PER_SECOND), count = grid->count;
+    int64_t middle_us = (grid->start_s + count / 2 * grid->step_s) * US_PER_SECOND;
+    return one_in(2) ? middle_us - away_us : middle_us + away_us;
+}
+
 /* --- random expressions ---------------------------------------------------------------------- */
 
-/* A single value, a range that may go round, or steps; one in `star` is *. */
+/* One in `star` is *; else a single value, a range that may go round, or steps. */
 static void random_field(char text[30], bool *values, int low, int count, int star)
 {
-    int first = rand() % count, last = rand() % count, step = 1 + rand() % (count - 1);
-    int size = last >= first ? last - first + 1 : last - first + 1 + count;
+    int first = 0, last = count - 1, size = count, step = 1;
     memset(values, 0, (size_t)count);
-    if (one_in(star)) {
-        snprintf(text, 30, "*");
-        first = 0;
-        size = count;
-        step = 1;
-    } else if (one_in(3)) {
-        snprintf(text, 30, "%d", first + low);
-        size = step = 1;
-    } else if (one_in(2)) {
-        snprintf(text, 30, "%d-%d", first + low, last + low);
-        step = 1;
-    } else {
-        snprintf(text, 30, "%d-%d/%d", first + low, last + low, step);
+    snprintf(text, 30, "*");
+    if (below(star) > 0) {
+        first = (int)below(count);
+        bool single = below(3) == 0;
+        last = single ? first : (int)below(count);
+        size = last >= first ? last - first + 1 : last - first + 1 + count;
+        step = single || below(2) == 0 ? 1 : 1 + (int)below(count - 1);
+        if (single)
+            snprintf(text, 30, "%d", first + low);
+        else if (step == 1)
+            snprintf(text, 30, "%d-%d", first + low, last + low);
+        else
+            snprintf(text, 30, "%d-%d/%d", first + low, last + low, step);
     }
     for (int i = 0; i < size; i += step)
         values[(first + i) % count] = true;
 }
 
-void random_cron(struct random_cron *cron, int step_s, bool excludes)
+void random_cron(struct random_cron *cron, int step_s, bool excludes, const struct tm *near)
 {
     char second[30], minute[30], hour[30], day[30], month[30], weekday[30];
     random_field(second, cron->second, 0, 60, step_s == 60 && excludes ? 1 : 3);
@@ -145,6 +133,11 @@ void random_cron(struct random_cron *cron, int step_s, bool excludes)
     }
     random_field(minute, cron->minute, 0, 60, 2);
     random_field(hour, cron->hour, 0, 24, excludes ? 20 : 2);
+    if (near != NULL && one_in(3)) { /* an hour that the change concerns */
+        memset(cron->hour, 0, sizeof cron->hour);
+        cron->hour[near->tm_hour] = true;
+        snprintf(hour, sizeof hour, "%d", near->tm_hour);
+    }
     random_field(month, cron->month, 1, 12, 1);
     bool by_weekday = one_in(2);
     random_field(day, cron->day, 1, 31, by_weekday ? 1 : 2);
@@ -198,19 +191,19 @@ static void random_rules(struct random_layer *layer)
     for (int i = 0; i < 7; i++)
         layer->weekday[i] = one_in(6);
     if (one_in(2))
-        layer->date = date_of(&grid->local[rand() % grid->count], true);
+        layer->date = date_of(&grid->local[below(grid->count)], true);
     if (one_in(3))
-        layer->annual = date_of(&grid->local[rand() % grid->count], false);
-    layer->window_count = rand() % 3;
+        layer->annual = date_of(&grid->local[below(grid->count)], false);
+    layer->window_count = (int)below(3);
     /* Up to 8 hours, so that something is left; past midnight where it happens. */
     for (int i = 0; i < layer->window_count; i++) {
         int length = (1 + (int)below(8 * 3600 / grid->step_s)) * grid->step_s;
         layer->window[i][0] = (int)below(DAY_S / grid->step_s) * grid->step_s;
         layer->window[i][1] = (layer->window[i][0] + length) % DAY_S;
     }
-    layer->cron_count = rand() % 3;
+    layer->cron_count = (int)below(3);
     for (int i = 0; i < layer->cron_count; i++)
-        random_cron(&layer->cron[i], grid->step_s, true);
+        random_cron(&layer->cron[i], grid->step_s, true, NULL);
 }
 
 static struct calendar *layer_calendar(struct random_layer *layer, const char *zone,
@@ -260,13 +253,15 @@ static struct calendar *layer_calendar(struct random_layer *layer, const char *z
 void random_calendar(struct random_calendar *random, const struct grid grids[2],
                      struct zone_cache *zones)
 {
-    *random = (struct random_calendar){.count = 1 + rand() % LAYERS_MAX};
+    *random = (struct random_calendar){.count = 1 + (int)below(LAYERS_MAX)};
     for (int i = 0; i < random->count; i++) {
-        int which = rand() % 2;
+        part_begin();
+        int which = (int)below(2);
         random->layers[i].grid = &grids[which];
         random_rules(&random->layers[i]);
         const char *zone = which == 1 || one_in(2) ? grids[which].zone : NULL;
         random->calendar = layer_calendar(&random->layers[i], zone, random->calendar, zones);
+        part_end();
     }
 }
 

@@ -7,19 +7,15 @@
 
 #include "base/buffer.h"
 #include "coord/schedule/calendar.h"
+#include "tests/unit/property.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
-#define SEED_DEFAULT 20261120u
-#define STEPS        (6 * 3600) /* the seconds of six hours, or the minutes of 15 days */
-#define DAY_S        86400
-
-/* Prints and returns the seed: ROTA_TEST_SEED of the environment, or the default. */
-unsigned random_seed(void);
-bool one_in(int count);
-int64_t below(int64_t limit); /* 0 to limit - 1 */
+#define STEPS  (6 * 3600) /* the seconds of six hours, or the minutes of 15 days */
+#define DAY_S  86400
+#define NEAR_S 7200
 
 int64_t at(const char *text); /* an instant in RFC 3339 */
 
@@ -52,6 +48,7 @@ void grid_fill(struct grid *grid, const char *zone, int64_t start_s, int step_s,
 int64_t grid_start_us(const struct grid *grid);
 int64_t grid_end_us(const struct grid *grid);
 int64_t grid_random_instant(const struct grid *grid);
+int64_t grid_near_middle(const struct grid *grid); /* at most NEAR_S away */
 
 int second_of(const struct tm *local); /* of its day */
 void write_time(char text[16], int second);
@@ -62,8 +59,8 @@ struct random_cron {
 };
 
 /* For a calendar, a grid of minutes wants whole minutes, and much is to be excluded; a trigger is
- * to occur now and then, at second 0 of such a grid. */
-void random_cron(struct random_cron *cron, int step_s, bool excludes);
+ * to occur now and then, at second 0 of such a grid; near a reading, where one is given. */
+void random_cron(struct random_cron *cron, int step_s, bool excludes, const struct tm *near);
 bool cron_reads_as(const struct random_cron *cron, const struct tm *local);
 
 #define LAYERS_MAX 3

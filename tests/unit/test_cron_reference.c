@@ -1,9 +1,14 @@
 /*
- * Cron expressions against a reference that steps through local time second by second, with the C
- * library's own idea of the zone and without any parser; and bounds on time and instants.
+ * Random cron expressions in all zones of the system against a reference that steps through local
+ * time second by second, with the C library's own idea of the zone and without any parser; and
+ * bounds on time and instants.
  */
 #include "base/clock.h"
+#include "base/instant.h"
+#include "base/memory.h"
 #include "coord/schedule/cron.h"
+#include "coord/schedule/zone_table.h"
+#include "tests/unit/property.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,15 +21,20 @@
 #include <string.h>
 #include <time.h>
 
-#define SEED_DEFAULT 20261120u
-#define ROUNDS       25 /* expressions per change of a clock */
+#define ROUNDS        6   /* expressions per change of a clock */
+#define QUESTIONS     20  /* of an expression, each about a stretch */
+#define NEXT_MAX      300 /* occurrences of an expression that are visited one after the other */
+#define CHANGES_TRIED 20
 
 static struct zone_cache *zones;
+static struct zone_names names;
+static int64_t comparisons;
 
 static int open_zones(void **state)
 {
     (void)state;
     zones = zone_cache_new();
+    zone_names_read(&names, "/usr/share/zoneinfo");
     return 0;
 }
 
@@ -32,6 +42,9 @@ static int close_zones(void **state)
 {
     (void)state;
     zone_cache_free(zones);
+    zone_names_free(&names);
+    unsetenv("TZ");
+    tzset();
     return 0;
 }
 
@@ -60,11 +73,12 @@ static void random_field(char text[80], bool *values, int low, int count)
 {
     struct buffer list = {0};
     memset(values, 0, (size_t)count);
-    for (int parts = 1 + rand() % 3; parts > 0; parts--) {
-        int first = rand() % count, last = rand() % count, step = 1 + rand() % (count - 1);
+    for (int parts = 1 + (int)below(3); parts > 0; parts--) {
+        int kind = (int)below(4), first = (int)below(count), last = (int)below(count);
+        int step = 1 + (int)below(count - 1);
         int size = last >= first ? last - first + 1 : last - first + 1 + count;
         buffer_string(&list, list.length > 0 ? "," : "");
-        switch (rand() % 4) {
+        switch (kind) {
         case 0:
             size = step = 1;
             buffer_format(&list, "%d", first + low);
@@ -93,28 +107,45 @@ static void every_value(char text[80], bool *values, int count)
     memset(values, 1, (size_t)count);
 }
 
-static void random_cron(struct random_cron *random)
+static void one_value(char text[80], bool *values, int count, int place, int low)
+{
+    memset(values, 0, (size_t)count);
+    values[place] = true;
+    snprintf(text, 80, "%d", place + low);
+}
+
+/* `near`: what the clock shows close to its change; hours and dates like it are more likely. */
+static void random_cron(struct random_cron *random, const struct tm *near)
 {
     char second[80], minute[80], hour[80], day[80], month[80], weekday[80];
-    random_field(second, random->second, 0, 60);
-    random_field(minute, random->minute, 0, 60);
-    random_field(hour, random->hour, 0, 24);
-    random_field(month, random->month, 1, 12);
-    random_field(day, random->day, 1, 31);
-    random_field(weekday, random->weekday, 1, 7);
-    if (rand() % 3 == 0)
-        every_value(minute, random->minute, 60);
-    if (rand() % 2 == 0)
-        every_value(hour, random->hour, 24);
-    if (rand() % 3 > 0)
-        every_value(month, random->month, 12);
-    if (rand() % 2 == 0) {
-        every_value(day, random->day, 31);
-        every_value(weekday, random->weekday, 7);
+    every_value(second, random->second, 60);
+    every_value(minute, random->minute, 60);
+    every_value(hour, random->hour, 24);
+    every_value(day, random->day, 31);
+    every_value(month, random->month, 12);
+    every_value(weekday, random->weekday, 7);
+    if (below(4) > 0)
+        random_field(second, random->second, 0, 60);
+    if (below(3) > 0)
+        random_field(minute, random->minute, 0, 60);
+    if (one_in(3)) {
+        one_value(hour, random->hour, 24, near->tm_hour, 0);
+    } else if (one_in(2)) {
+        random_field(hour, random->hour, 0, 24);
     }
-    random->by_weekday = rand() % 2 == 0;
-    random->gap = (enum zone_gap)(rand() % (ZONE_GAP_SKIP + 1));
-    random->overlap = (enum zone_overlap)(rand() % (ZONE_OVERLAP_BOTH + 1));
+    if (one_in(3))
+        random_field(month, random->month, 1, 12);
+    random->by_weekday = one_in(2);
+    if (one_in(2) && random->by_weekday)
+        random_field(weekday, random->weekday, 1, 7);
+    else if (one_in(2))
+        random_field(day, random->day, 1, 31);
+    if (one_in(4)) { /* once a year */
+        one_value(month, random->month, 12, near->tm_mon, 1);
+        one_value(day, random->day, 31, near->tm_mday - 1, 1);
+    }
+    random->gap = (enum zone_gap)below(ZONE_GAP_SKIP + 1);
+    random->overlap = (enum zone_overlap)below(ZONE_OVERLAP_BOTH + 1);
     snprintf(random->text, sizeof random->text, "%s %s %s %s %s %s", second, minute, hour,
              random->by_weekday ? "?" : day, month, random->by_weekday ? weekday : "?");
 }
@@ -126,11 +157,12 @@ static bool reads_as(const struct random_cron *random, const struct tm *local)
            (random->by_weekday ? random->weekday[local->tm_wday] : random->day[local->tm_mday - 1]);
 }
 
-#define WINDOW_S  (30 * 3600)
+#define WINDOW_S  (8 * 3600)
 #define GAP_S_MAX (25 * 3600)
 
 /* Local time around a change, second by second, from the C library. */
 struct window {
+    const char *zone;
     int64_t start_s;
     struct tm local[WINDOW_S];
     int64_t wall_s[WINDOW_S];
@@ -138,12 +170,14 @@ struct window {
     struct tm gap[GAP_S_MAX]; /* the readings that the clock skips */
     int gap_count;
     int gap_at; /* the second that follows the gap */
+    int64_t occurrences[WINDOW_S + 1];
 };
 
 static void fill_window(struct window *window, const char *zone, int64_t start_s)
 {
     setenv("TZ", zone, 1);
     tzset();
+    window->zone = zone;
     window->start_s = start_s;
     window->gap_count = 0;
     int64_t latest_s = INT64_MAX;
@@ -205,77 +239,111 @@ static int reference(const struct random_cron *random, const struct window *wind
     return count;
 }
 
-static void compare_counts(const struct cron *cron, const struct random_cron *random,
-                           int64_t start_s, const int64_t *occurrences, int count)
+static bool disagree(const struct random_cron *random, const struct window *window,
+                     const char *what, const int64_t stretch_s[2], struct buffer *why)
 {
-    for (int i = 0; i < 20; i++) {
-        int64_t from_s = start_s + rand() % WINDOW_S;
-        int64_t to_s = from_s + rand() % (start_s + WINDOW_S - from_s), expected = 0;
-        for (int k = 0; k < count; k++)
-            expected += occurrences[k] > from_s && occurrences[k] <= to_s;
-        int64_t got = cron_count(cron, from_s, to_s);
-        if (got != expected)
-            fail_msg("\"%s\" %s: in (%lld, %lld] expected %lld, counted %lld", random->text,
-                     zone_name(cron->zone), (long long)from_s, (long long)to_s, (long long)expected,
-                     (long long)got);
-    }
+    char from[TIME_TEXT_SIZE], to[TIME_TEXT_SIZE];
+    buffer_format(why, "\"%s\" in %s gap %d overlap %d: %s after %s (%lld) until %s (%lld): ",
+                  random->text, window->zone, random->gap, random->overlap, what,
+                  instant_format(stretch_s[0] * US_PER_SECOND, from), (long long)stretch_s[0],
+                  instant_format(stretch_s[1] * US_PER_SECOND, to), (long long)stretch_s[1]);
+    return false;
 }
 
-static void compare(const struct random_cron *random, const struct window *window, const char *zone,
-                    int64_t *occurrences)
+static bool compare_counts(const struct cron *cron, const struct random_cron *random,
+                           const struct window *window, int count, struct buffer *why)
 {
-    struct cron cron = parsed(random->text, zone);
+    for (int i = 0; i < QUESTIONS; i++) {
+        part_begin();
+        int64_t from_s = window->start_s + below(WINDOW_S);
+        int64_t to_s = from_s + below(window->start_s + WINDOW_S - from_s), expected = 0;
+        part_end();
+        for (int k = 0; k < count; k++)
+            expected += window->occurrences[k] > from_s && window->occurrences[k] <= to_s;
+        int64_t got = cron_count(cron, from_s, to_s);
+        comparisons++;
+        if (got != expected) {
+            disagree(random, window, "count", (const int64_t[]){from_s, to_s}, why);
+            buffer_format(why, "expected %lld, got %lld", (long long)expected, (long long)got);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Occurrence after occurrence, those around the change if there are many. */
+static bool compare(const struct random_cron *random, struct window *window, struct buffer *why)
+{
+    struct cron cron = parsed(random->text, window->zone);
     cron_set_clock_change(&cron, random->gap, random->overlap);
-    int count = reference(random, window, occurrences);
-    int64_t at_s = window->start_s - 1;
-    occurrences[count] = window->start_s + WINDOW_S; /* what comes next lies behind the window */
-    for (int i = 0; i <= count; i++) {
-        int64_t next_s = cron_next(&cron, at_s);
-        if (i < count ? next_s != occurrences[i] : next_s < occurrences[i])
-            fail_msg("\"%s\" %s gap %d overlap %d after %lld: expected %lld, got %lld",
-                     random->text, zone, random->gap, random->overlap, (long long)at_s,
-                     (long long)occurrences[i], (long long)next_s);
+    int count = reference(random, window, window->occurrences), first = 0, last = count;
+    window->occurrences[count] = window->start_s + WINDOW_S; /* what comes next lies behind it */
+    while (last - first > NEXT_MAX &&
+           window->occurrences[first + NEXT_MAX / 2] < window->start_s + WINDOW_S / 2)
+        first++;
+    last = last - first > NEXT_MAX ? first + NEXT_MAX : last;
+    int64_t at_s = first == 0 ? window->start_s - 1 : window->occurrences[first - 1];
+    for (int i = first; i <= last; i++) {
+        int64_t expected_s = window->occurrences[i], next_s = cron_next(&cron, at_s);
+        comparisons++;
+        if (i < count ? next_s != expected_s : next_s < expected_s) {
+            disagree(random, window, "next", (const int64_t[]){at_s, expected_s}, why);
+            buffer_format(why, "expected %lld, got %lld", (long long)expected_s, (long long)next_s);
+            return false;
+        }
         at_s = next_s;
     }
-    compare_counts(&cron, random, window->start_s, occurrences, count);
+    return compare_counts(&cron, random, window, count, why);
 }
 
-static const struct {
-    const char *zone;
-    int64_t change_s;
-} changes[] = {
-    {"America/New_York", 1710054000},    {"America/New_York", 1730613600},
-    {"Europe/Berlin", 1711846800},       {"Europe/Berlin", 1729990800},
-    {"Australia/Lord_Howe", 1743865200}, {"Australia/Lord_Howe", 1759591800},
-    {"Pacific/Apia", 1325239200},        {"Antarctica/Troll", 1743296400},
-    {"Antarctica/Troll", 1761440400},    {"America/Havana", 1710046800},
-    {"America/Havana", 1730610000},      {"Africa/Cairo", 1714082400},
-    {"America/Sao_Paulo", 1518919200},   {"America/Caracas", 1197183600},
-    {"Pacific/Kwajalein", 745934400},    {"Asia/Kathmandu", 504901800},
-    {"Europe/London", 57722400},         {"Asia/Tokyo", 1700000000},
-};
+/* A change of the zone's clock, if it has one after 1972; since then they are on full minutes. */
+static int64_t random_change(const char *name)
+{
+    struct zone *zone = zone_open(zones, name, NULL);
+    int64_t change_s = INT64_C(1700000000);
+    part_begin();
+    for (int try = 0; try < CHANGES_TRIED; try++) {
+        int64_t number = below((int64_t)zone_span_count(zone));
+        struct zone_span span = zone_span(zone, (size_t)number);
+        if (span.start_s > INT64_C(94694400) && span.start_s < INT64_C(7000000000)) {
+            change_s = span.start_s;
+            break;
+        }
+    }
+    part_end();
+    zone_unref(zone);
+    return change_s;
+}
+
+static bool agrees(void *arg, int64_t number, struct buffer *why)
+{
+    struct window *window = arg;
+    int64_t count = (int64_t)names.count;
+    const char *zone = names.names[chosen(count, number % count)];
+    int64_t start_s = random_change(zone) - WINDOW_S / 2;
+    if (window->zone != zone || window->start_s != start_s)
+        fill_window(window, zone, start_s);
+    bool fine = true;
+    for (int round = 0; fine && round < ROUNDS; round++) {
+        struct random_cron random;
+        part_begin();
+        random_cron(&random, &window->local[WINDOW_S / 2 + below(7200) - 3600]);
+        fine = compare(&random, window, why);
+        part_end();
+    }
+    return fine;
+}
 
 static void random_expressions_agree_with_stepping_second_by_second(void **state)
 {
     (void)state;
-    const char *given = getenv("ROTA_TEST_SEED");
-    unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : SEED_DEFAULT;
-    struct window *window = calloc(1, sizeof *window);
-    int64_t *occurrences = calloc(WINDOW_S + 1, sizeof *occurrences);
-    print_message("# ROTA_TEST_SEED=%u\n", seed);
-    srand(seed);
-    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        fill_window(window, changes[i].zone, changes[i].change_s - WINDOW_S / 2);
-        for (int round = 0; round < ROUNDS; round++) {
-            struct random_cron random;
-            random_cron(&random);
-            compare(&random, window, changes[i].zone, occurrences);
-        }
-    }
+    struct window *window = mem_alloc(sizeof *window);
+    comparisons = 0;
+    random_seed();
+    property_check(agrees, window, random_rounds() * (int64_t)names.count);
+    print_message("# %lld comparisons in %zu zones\n", (long long)comparisons, names.count);
+    assert_true(comparisons >= 100000);
     free(window);
-    free(occurrences);
-    unsetenv("TZ");
-    tzset();
 }
 
 static void counting_agrees_with_stepping_over_years(void **state)

@@ -158,6 +158,8 @@ static void a_window_over_all_hours_follows_elapsed_time(void **state)
     assert_int_equal(gap, ZONE_GAP_SKIP);
     assert_int_equal(overlap, ZONE_OVERLAP_BOTH);
     schedule_free(schedule);
+    spec = daily("00:00:01", NULL, 3601 * US_PER_SECOND, "America/New_York"); /* in each hour, too */
+    check_list(&spec, "2024-03-10T01:30:00-05:00", LIST("2024-03-10T03:00:04-04:00"));
     spec = daily("01:00", "23:59", 60 * MINUTE_US, "America/New_York");
     schedule = made(&spec);
     assert_true(schedule_clock_change(schedule, &gap, &overlap));
