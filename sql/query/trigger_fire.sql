@@ -49,10 +49,10 @@ WITH advanced AS (
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $21::bigint * interval '1 us' AS since
 ), later AS (
-    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane)
+    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up)
     SELECT w.route,
            CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END,
-           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane
+           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane, w.made_up
       FROM wanted w LEFT JOIN pace p ON true
 ), receipt AS (
     INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,

@@ -98,10 +98,12 @@ ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
     ADD COLUMN held "char" CHECK (held IN ('P', 'L')), -- its job is paused, its lane is full
     ADD COLUMN held_due timestamptz,                   -- when it was due, while it is held
+    ADD COLUMN made_up boolean NOT NULL DEFAULT false, -- by the misfire policy: paced for the whole fleet
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
 CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
 CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
+CREATE INDEX pending_made_up ON rota.pending (due) WHERE made_up;
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
 ALTER TABLE rota.receipt ADD COLUMN laned boolean NOT NULL DEFAULT false; -- lane runs and plain runs never share one
