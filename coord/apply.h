@@ -17,8 +17,7 @@ struct event_base;
 struct store;
 
 #define APPLY_WAIT_US INT64_C(30000000) /* for another apply to end */
-#define APPLY_STALE   "ROTA1" /* in place of an SQLSTATE: definitions have another revision by now \
-                               */
+#define APPLY_STALE   "ROTA1"           /* instead of an SQLSTATE: see `revision` of the options */
 
 struct apply_options {
     struct event_base *base;      /* the store's */
@@ -26,7 +25,8 @@ struct apply_options {
     int64_t wait_us;              /* for another apply to end; 0: APPLY_WAIT_US */
     int64_t misfire_threshold_us; /* of triggers that name none; 0: the default of the setting */
     int64_t catch_up_rate;        /* made-up runs a second; 0: the default of the setting */
-    int64_t revision; /* the fleet's the set was made from; 0: it was made from nothing there is */
+    int64_t revision; /* the fleet's the set was made from: refused (APPLY_STALE) if it is another
+                         by now; 0: it was made from nothing there is */
     bool prune;       /* also remove jobs of the manifests' sources that they declare no more */
     bool dry_run;     /* compute the difference only */
 };
