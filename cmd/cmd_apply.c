@@ -1,7 +1,7 @@
 /*
- * `rota apply`: registers the jobs and triggers of manifests, all in one transaction, and prints
- * what that changes. Everything that is wrong with the manifests is told at once, before the
- * database is even asked.
+ * `rota apply`: registers the jobs, triggers and calendars of manifests, all in one transaction,
+ * and prints what that changes. Everything that is wrong with the manifests is told at once, before
+ * the database is even asked.
  */
 #include "base/clock.h"
 #include "base/instant.h"
@@ -19,11 +19,13 @@
 static const char help_text[] =
     "Usage: rota apply -f FILE [-f FILE]… [--prune] [--dry-run] [--wait D] [--json]\n"
     "\n"
-    "Registers the jobs and triggers of manifests, declaratively and in one transaction: what is\n"
-    "new is created, what differs is changed, what is as before keeps its next firing.\n"
+    "Registers the jobs, triggers and calendars of manifests, declaratively and in one\n"
+    "transaction: what is new is created, what differs is changed, what is as before keeps its\n"
+    "next firing. Triggers that use a calendar follow it when it changes.\n"
     "\n"
     "  -f, --file FILE  manifest; a directory stands for its *.json files, - for standard input\n"
-    "  --prune          also remove jobs of the same source that are declared no more\n"
+    "  --prune          also remove jobs and calendars of the same source that are declared no "
+    "more\n"
     "  --dry-run        only show what would change\n"
     "  --wait DURATION  how long to wait for another apply to end (default: 30s)\n"
     "  --json           one JSON document instead of lines\n"

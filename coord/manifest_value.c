@@ -261,18 +261,6 @@ static int read_data(struct manifest_reader *reader, const struct json_value *va
     return 0;
 }
 
-static void check_later(struct manifest_reader *reader, const struct json_value *at,
-                        const struct json_value *value, const char *what,
-                        const struct manifest_key *key)
-{
-    for (const char *const *idle = key->choices; idle != NULL && *idle != NULL; idle++)
-        if (value->raw.length == strlen(*idle) &&
-            memcmp(value->raw.data, *idle, value->raw.length) == 0)
-            return;
-    manifest_problem(reader, at, "%s: \"%s\" is not supported by this version yet; leave it out",
-                     what, key->name);
-}
-
 static void read_member(struct manifest_reader *reader, const struct json_value *at,
                         const char *what, const struct manifest_key *key, void *into)
 {
@@ -310,7 +298,9 @@ static void read_member(struct manifest_reader *reader, const struct json_value 
         *(const struct json_value **)field = value;
         break;
     case KEY_LATER:
-        check_later(reader, at, value, what, key);
+        manifest_problem(reader, at,
+                         "%s: \"%s\" is not supported by this version yet; leave it out", what,
+                         key->name);
         break;
     }
     if (failed != 0)

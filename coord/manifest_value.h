@@ -21,7 +21,7 @@ enum key_type {
     KEY_CHOICE,      /* int64_t: place in `choices`, from `low` on */
     KEY_DATA,        /* struct slice: a JSON object, absent when it is empty */
     KEY_VALUE,       /* const struct json_value *: read by the caller */
-    KEY_LATER,       /* not supported yet; choices[] are the raw values that ask for nothing */
+    KEY_LATER,       /* not supported yet */
 };
 
 struct manifest_key {

@@ -196,7 +196,7 @@ static void take(const PGresult *family, const char *name, const struct apply_di
                             .next_at_us = next_us == STORE_NULL_TIME ? MANIFEST_UNSET : next_us};
     for (size_t i = 0; i < diff->count; i++) {
         const struct apply_change *change = &diff->changes[i];
-        if (change->job == NULL || strcmp(change->name, name) != 0)
+        if (change->kind != APPLY_TRIGGER || strcmp(change->name, name) != 0)
             continue;
         ret_reschedule->changed = true;
         if (change->scheduled)

@@ -2,10 +2,11 @@
  */
 #include "base/json.h"
 #include "base/memory.h"
-#include "coord/manifest.h"
+#include "coord/manifest_calendar.h"
 #include "coord/manifest_definition.h"
 #include "tests/fuzz/fuzz.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void check_definition(const char *definition)
@@ -17,6 +18,29 @@ static void check_definition(const char *definition)
     manifest_compare(&differences, definition, definition);
     CHECK(differences.count == 0);
     manifest_differences_free(&differences);
+}
+
+/* What is stored can be evaluated. */
+static void check_calendar(const struct manifest_calendar *calendar, struct zone_cache *zones)
+{
+    struct rota_error error = {0};
+    CHECK(calendar->name != NULL);
+    check_definition(calendar->definition);
+    struct calendar *made =
+        manifest_calendar_parse(calendar->name, calendar->definition, NULL, zones, &error);
+    CHECK(made != NULL);
+    calendar_unref(made);
+}
+
+/* What is stored may have been written by hand. */
+static void check_stored(const char *text)
+{
+    struct rota_error error = {0};
+    struct zone_cache *zones = zone_cache_new();
+    struct calendar *made = manifest_calendar_parse("fuzz", text, NULL, zones, &error);
+    CHECK((made == NULL) == (error.message[0] != '\0'));
+    calendar_unref(made);
+    zone_cache_free(zones);
 }
 
 static void check_manifest(const struct manifest *manifest)
@@ -42,6 +66,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(strncmp(set->problems.lines[i], "fuzz.json:", 10) == 0);
     for (size_t i = 0; failed == 0 && i < set->count; i++)
         check_manifest(set->manifests[i]);
+    for (size_t i = 0; failed == 0 && i < set->count; i++)
+        for (size_t j = 0; j < set->manifests[i]->calendar_count; j++)
+            check_calendar(&set->manifests[i]->calendars[j], set->zones);
+    char *text = mem_string_n((const char *)data, size);
+    check_stored(text);
+    free(text);
     manifest_set_free(set);
     return 0;
 }
