@@ -31,7 +31,7 @@ WITH advanced AS (
     UPDATE rota.trigger_due t
        SET next_at = CASE WHEN a.state = 'E' THEN t.next_at ELSE a.next_at END, state = a.state::"char", previous_at = coalesce(a.previous_at, t.previous_at),
            fired = t.fired + a.fired, missed = t.missed + a.missed, misfired = t.misfired + a.misfired,
-           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END,
+           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END, error_run = NULL,
            pass_from = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_from END,
            pass_until = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_until END
       FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],

@@ -86,6 +86,7 @@ CREATE TABLE rota.source_pause (
 ALTER TABLE rota.trigger_due
     DROP CONSTRAINT trigger_due_route_fkey,
     ADD COLUMN lane bigint,           -- NULL: its job has no limit
+    ADD COLUMN error_run bigint,      -- the run whose failure put it in error
     ADD COLUMN paused_at timestamptz, -- while it is paused
     ADD COLUMN pass_from timestamptz, -- occurrences from here on
     ADD COLUMN pass_until timestamptz, -- and before this fell while it was paused: they are passed over
