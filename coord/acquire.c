@@ -191,6 +191,7 @@ static struct run *take_row(struct acquire *a, const PGresult *result, int row,
     run->crashes = row_int16(result, row, 8);
     run->missed = row_int32(result, row, 9);
     run->recovering = row_bool(result, row, 10);
+    run->made_up = row_bool(result, row, 16);
     run->data = copy(row_slice(result, row, 11));
     run->checkpoint = copy(row_slice(result, row, 12));
     run->earlier = copy(row_slice(result, row, 13));

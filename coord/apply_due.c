@@ -129,7 +129,9 @@ void plan_next(struct schedule *schedule, const struct plan_calendar *calendar, 
 {
     schedule_set_calendar(schedule, calendar != NULL ? calendar->calendar : NULL);
     int64_t next_us = schedule_next(schedule, after_us);
+    int64_t final_us = schedule_final(schedule);
     due->next_at_us = next_us != SCHEDULE_NONE ? next_us : MANIFEST_UNSET;
+    due->final_at_us = final_us != SCHEDULE_NONE ? final_us : MANIFEST_UNSET;
     if (next_us == SCHEDULE_NONE && calendar != NULL) {
         schedule_set_calendar(schedule, NULL);
         due->excluded = schedule_next(schedule, after_us) != SCHEDULE_NONE;
@@ -179,15 +181,18 @@ static void move(struct apply_plan *plan, struct plan_move *move, const struct t
     int64_t after_us = plan->clock_us - 1;
     due->state = was->state;
     due->next_at_us = was->next_at_us;
+    due->final_at_us = MANIFEST_UNSET;
     if (bare == NULL || stays_in_error(was, old) || was_ended(plan, was, old))
         return;
     if (is_ours(plan, was))
         settle(plan, was, old, decision, due);
-    if (plan_stays_due(plan, was, due))
-        return;
     if (was->previous_at_us != MANIFEST_UNSET && was->previous_at_us > after_us)
         after_us = was->previous_at_us;
     plan_next(bare, plan_find_calendar(plan, was->calendar), after_us, due);
+    if (plan_stays_due(plan, was, due)) {
+        due->next_at_us = was->next_at_us;
+        return;
+    }
     bool over = due->next_at_us == MANIFEST_UNSET;
     due->state = over ? 'C' : was->state == 'B' ? 'B' : 'W';
 }

@@ -248,7 +248,7 @@ static int first_occurrence(struct apply_plan *plan, const struct plan_trigger *
 {
     struct schedule_spec spec = manifest_schedule(planned->trigger, planned->start_at_us);
     int64_t after_us = plan->clock_us - 1;
-    due->next_at_us = MANIFEST_UNSET;
+    due->next_at_us = due->final_at_us = MANIFEST_UNSET;
     if (spec.end_at_us != SCHEDULE_UNSET && spec.end_at_us < spec.start_at_us)
         return 0; /* registered after its end */
     struct schedule *schedule = schedule_new(&spec, plan->set->zones, error);
@@ -282,10 +282,10 @@ static int schedule_one(struct apply_plan *plan, struct plan_trigger *planned,
     planned->reschedule |= was == NULL || (in_error && !stays_in_error(plan, planned));
     if (!planned->reschedule)
         return 0;
+    if (first_occurrence(plan, planned, due, error) != 0)
+        return -1;
     if (was != NULL && plan_stays_due(plan, was, due))
         due->next_at_us = was->next_at_us;
-    else if (first_occurrence(plan, planned, due, error) != 0)
-        return -1;
     due->state = due->next_at_us == MANIFEST_UNSET ? 'C' : 'W'; /* a blocked one tries again */
     return 0;
 }

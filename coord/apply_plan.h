@@ -42,6 +42,7 @@ struct plan_due {
     char state;
     int64_t next_at_us;     /* MANIFEST_UNSET: none */
     bool excluded;          /* there would be one without the calendar */
+    int64_t final_at_us;    /* the last occurrence of all; MANIFEST_UNSET: no end is set */
     bool settled;           /* what was due under the old schedule has become runs, these: */
     int64_t previous_at_us; /* the newest of them; MANIFEST_UNSET: none */
     int64_t fired, missed, misfired;

@@ -127,6 +127,7 @@ TRIGGER_COLUMN(int64_t, trigger_daily_every, trigger->daily_every_us)
 TRIGGER_COLUMN(const char *, trigger_calendar, trigger->calendar)
 TRIGGER_COLUMN(const char *, trigger_definition, trigger->definition)
 TRIGGER_COLUMN(int64_t, trigger_next, planned->due.next_at_us)
+TRIGGER_COLUMN(int64_t, trigger_final, planned->due.final_at_us)
 TRIGGER_COLUMN(int64_t, trigger_previous, planned->due.previous_at_us)
 TRIGGER_COLUMN(int64_t, trigger_fired, planned->due.fired)
 TRIGGER_COLUMN(int64_t, trigger_missed, planned->due.missed)
@@ -199,6 +200,7 @@ static int write_due(struct store *store, const void *const *rows, size_t count,
     columns_int64s(&columns, trigger_missed);
     columns_int64s(&columns, trigger_misfired);
     params_int64(&columns.params, revision);
+    columns_times(&columns, trigger_final);
     return columns_run(&columns, store, SQL_MANIFEST_WRITE_DUE, error);
 }
 

@@ -81,6 +81,7 @@ int plan_remove_calendars(struct apply_plan *plan, struct store *store, struct r
 MOVE_COLUMN(int64_t, move_id, move->was->id)
 MOVE_COLUMN(const char *, move_state, plan_state_text(move->due.state))
 MOVE_COLUMN(int64_t, move_next, move->due.next_at_us)
+MOVE_COLUMN(int64_t, move_final, move->due.final_at_us)
 MOVE_COLUMN(int64_t, move_previous, move->due.previous_at_us)
 MOVE_COLUMN(int64_t, move_fired, move->due.fired)
 MOVE_COLUMN(int64_t, move_missed, move->due.missed)
@@ -104,6 +105,7 @@ int plan_move_triggers(struct apply_plan *plan, struct store *store, int64_t rev
         columns_int64s(&columns, move_missed);
         columns_int64s(&columns, move_misfired);
         params_int64(&columns.params, revision);
+        columns_times(&columns, move_final);
         failed = columns_run(&columns, store, SQL_MANIFEST_MOVE_TRIGGERS, error);
     }
     free(rows);

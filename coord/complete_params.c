@@ -41,6 +41,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
     int16_t attempts[BATCH_MAX];
     const char *tasks[BATCH_MAX], *triggers[BATCH_MAX], *statuses[BATCH_MAX], *outcomes[BATCH_MAX];
     struct slice details[BATCH_MAX];
+    bool misfired[BATCH_MAX];
     for (size_t i = 0; i < n; i++) {
         const struct run *run = batch[i]->run;
         mask_run(masks, run);
@@ -57,6 +58,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
         missed[i] = run->missed < INT32_MAX ? (int32_t)run->missed : INT32_MAX;
         scheduled[i] = run->scheduled_us;
         details[i] = slice_of(batch[i]->json);
+        misfired[i] = run->made_up;
     }
     params_int32(params, node->member.incarnation);
     params_int64s(params, masks->fences, masks->count);
@@ -75,6 +77,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
     params_times(params, scheduled, n);
     params_slices(params, PARAMS_JSON, details, n);
     params_text(params, node->config->node_name);
+    params_bools(params, misfired, n);
     free(masks);
 }
 

@@ -101,9 +101,31 @@ static void on_session_lost(void *arg, const struct rota_error *error)
     node_status(node);
 }
 
+static void on_spread(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL)
+        log_debug(&node->log, "made-up runs are not spread",
+                  LOG_TEXT("error", answer->error->message));
+    else if (row_int64(answer->result, 0, 0) > 0)
+        log_info(&node->log, "made-up runs spread anew: nobody was there at their times",
+                 LOG_INT("count", row_int64(answer->result, 0, 0)));
+}
+
+/* Ahead of the first claim on this connection: what is late by now must not start all at once. */
+static void spread_made_up(struct node *node)
+{
+    struct store_params params = {0};
+    params_int64(&params, US_PER_SECOND / node->config->catch_up_rate);
+    store_call(node->work, SQL_CATCH_UP_SPREAD, &params, 0, on_spread, node);
+    store_params_free(&params);
+}
+
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    if (!node->config->disabled)
+        spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)
         return;
     complete_ready(node);

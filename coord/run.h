@@ -43,6 +43,7 @@ struct run {
     int attempt;
     int crashes;
     int64_t missed;
+    bool made_up; /* by the misfire policy */
     bool recovering;
     char *data;     /* JSON or NULL; until it is handed over */
     char *job_data; /* of a job with persist_data; likewise */

@@ -9,7 +9,8 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.task t
                                       AND ($4::text IS NULL OR t.status = $4::text)),
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
   FROM (SELECT t.id, t.task, t.db_id, t.started_at, t.ended_at, t.duration, t.task_details, t.status, t.logs, t.outcome,
-               t.node, t.attempt, t.scheduled_at, t.trigger
+               t.node, t.attempt, t.scheduled_at, t.trigger,
+               t.missed, t.misfired
           FROM rota.task t
          WHERE ($1::text IS NULL OR t.task = $1::text) AND ($4::text IS NULL OR t.status = $4::text)
          ORDER BY t.started_at DESC NULLS FIRST, t.id DESC LIMIT $2::bigint OFFSET $3::bigint) r

@@ -7,7 +7,7 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.trigger t JOIN rota
                                     WHERE $1::text IS NULL OR $1::text IN (t.name, j.name)),
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
   FROM (SELECT s.trigger AS name, s.job, s.source, s.kind, s.schedule, s.timezone, s.state, s.paused, s.next_at,
-               s.previous_at, s.fired, s.missed, s.misfired, s.error, s.error_at, s.start_at, s.end_at, s.priority,
+               s.final_at, s.previous_at, s.fired, s.missed, s.misfired, s.error, s.error_at, s.start_at, s.end_at, s.priority,
                s.handler, s.served, s.unserved_since, s.paused_by, s.paused_at, s.calendar
           FROM rota.trigger_state s
          WHERE $1::text IS NULL OR $1::text IN (s.trigger, s.job)

@@ -17,8 +17,8 @@ WITH wanted AS MATERIALIZED (
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $5::bigint * interval '1 us' AS since
 )
-INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane)
+INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up)
 SELECT d.route, CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $5::bigint * interval '1 us' ELSE w.scheduled_at END,
-       t.job_id, t.id, w.scheduled_at, w.missed, d.lane
+       t.job_id, t.id, w.scheduled_at, w.missed, d.lane, w.made_up
   FROM wanted w JOIN rota.trigger t ON t.name = w.trigger JOIN rota.trigger_due d ON d.trigger_id = t.id
        LEFT JOIN pace p ON true

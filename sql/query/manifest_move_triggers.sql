@@ -7,16 +7,17 @@
 -- $6 missed: occurrences passed over now
 -- $7 misfired: runs made up for now
 -- $8 revision: of this apply
+-- $9 final_at: the last occurrence of all, NULL where no end is set
 -- on: client
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::integer[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[],
-                         $7::bigint[])
-                  AS g(trigger_id, state, next_at, previous_at, fired, missed, misfired)
+                         $7::bigint[], $9::timestamptz[])
+                  AS g(trigger_id, state, next_at, previous_at, fired, missed, misfired, final_at)
 ), definition AS (
     UPDATE rota.trigger t SET revision = $8::bigint FROM given g WHERE t.id = g.trigger_id
 )
 UPDATE rota.trigger_due d
-   SET state = g.state::"char", revision = $8::bigint, next_at = g.next_at,
+   SET state = g.state::"char", revision = $8::bigint, next_at = g.next_at, final_at = g.final_at,
        previous_at = coalesce(g.previous_at, d.previous_at), fired = d.fired + g.fired, missed = d.missed + g.missed,
        misfired = d.misfired + g.misfired, error = CASE WHEN g.state = 'E' THEN d.error END,
        error_at = CASE WHEN g.state = 'E' THEN d.error_at END,

@@ -17,6 +17,7 @@
 -- $15 scheduled: its own time
 -- $16 details: task_details or NULL
 -- $17 node: name
+-- $18 misfired: whether the misfire policy made it up
 -- on: work
 WITH cleared AS MATERIALIZED (
     SELECT r.fence, r.open, r.open & ~m.mask AS rest
@@ -29,13 +30,14 @@ WITH cleared AS MATERIALIZED (
     UPDATE rota.receipt r SET open = c.rest FROM cleared c WHERE r.fence = c.fence AND bit_count(c.rest) > 0
 ), written AS (
     INSERT INTO rota.task_history (id, task, trigger, started_at, ended_at, duration_ms, status, outcome, node, attempt,
-                                   missed, scheduled_at, fence, task_details)
+                                   missed, scheduled_at, fence, task_details, misfired)
     SELECT h.id, h.task, h.trigger, h.started_at, now(), h.duration_ms, h.status, h.outcome, $17::text, h.attempt,
-           h.missed, h.scheduled_at, h.fence, h.details
+           h.missed, h.scheduled_at, h.fence, h.details, h.misfired
       FROM unnest($4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[],
-                  $11::text[], $12::text[], $13::smallint[], $14::integer[], $15::timestamptz[], $16::json[])
+                  $11::text[], $12::text[], $13::smallint[], $14::integer[], $15::timestamptz[], $16::json[],
+                  $18::boolean[])
            AS h(fence, slot, id, task, trigger, started_at, duration_ms, status, outcome, attempt, missed, scheduled_at,
-                details)
+                details, misfired)
       JOIN cleared c ON c.fence = h.fence
      WHERE get_bit(c.open, h.slot) = 1
     RETURNING 1

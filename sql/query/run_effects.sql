@@ -24,7 +24,7 @@ WITH effect AS MATERIALIZED (
     UPDATE rota.trigger_due d SET state = 'C', next_at = NULL, error = NULL, error_at = NULL
       FROM effect e WHERE e.unschedule AND d.trigger_id = e.trigger_id
 ), failed AS (
-    UPDATE rota.trigger_due d SET state = 'E', error = e.error, error_at = now()
+    UPDATE rota.trigger_due d SET state = 'E', error = e.error, error_at = now(), error_run = e.run_id
       FROM effect e WHERE e.error IS NOT NULL AND NOT e.unschedule AND d.trigger_id = e.trigger_id AND d.state IN ('W', 'B')
 )
 SELECT count(*) FROM effect e

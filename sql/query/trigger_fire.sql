@@ -31,7 +31,7 @@ WITH advanced AS (
     UPDATE rota.trigger_due t
        SET next_at = CASE WHEN a.state = 'E' THEN t.next_at ELSE a.next_at END, state = a.state::"char", previous_at = coalesce(a.previous_at, t.previous_at),
            fired = t.fired + a.fired, missed = t.missed + a.missed, misfired = t.misfired + a.misfired,
-           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END,
+           error = a.error, error_at = CASE WHEN a.error IS NOT NULL THEN now() END, error_run = NULL,
            pass_from = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_from END,
            pass_until = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_until END
       FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],
@@ -49,10 +49,10 @@ WITH advanced AS (
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $21::bigint * interval '1 us' AS since
 ), later AS (
-    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane)
+    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up)
     SELECT w.route,
            CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END,
-           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane
+           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane, w.made_up
       FROM wanted w LEFT JOIN pace p ON true
 ), receipt AS (
     INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,

@@ -86,6 +86,8 @@ CREATE TABLE rota.source_pause (
 ALTER TABLE rota.trigger_due
     DROP CONSTRAINT trigger_due_route_fkey,
     ADD COLUMN lane bigint,           -- NULL: its job has no limit
+    ADD COLUMN final_at timestamptz,  -- the last occurrence of all; NULL: no end is set
+    ADD COLUMN error_run bigint,      -- the run whose failure put it in error
     ADD COLUMN paused_at timestamptz, -- while it is paused
     ADD COLUMN pass_from timestamptz, -- occurrences from here on
     ADD COLUMN pass_until timestamptz, -- and before this fell while it was paused: they are passed over
@@ -98,13 +100,17 @@ ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
     ADD COLUMN held "char" CHECK (held IN ('P', 'L')), -- its job is paused, its lane is full
     ADD COLUMN held_due timestamptz,                   -- when it was due, while it is held
+    ADD COLUMN made_up boolean NOT NULL DEFAULT false, -- by the misfire policy: paced for the whole fleet
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
 CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
 CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
+CREATE INDEX pending_made_up ON rota.pending (due) WHERE made_up;
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
 ALTER TABLE rota.receipt ADD COLUMN laned boolean NOT NULL DEFAULT false; -- lane runs and plain runs never share one
+ALTER TABLE rota.receipt ADD COLUMN made_up boolean[]; -- NULL: none of them
+ALTER TABLE rota.task_history ADD COLUMN misfired boolean NOT NULL DEFAULT false; -- made up for by the misfire policy
 CREATE INDEX receipt_laned ON rota.receipt (incarnation) WHERE laned;
 
 -- A place in a lane, taken by a claimed run: what makes an overlap impossible.
@@ -455,7 +461,8 @@ BEGIN
          WHERE r.incarnation = mine AND r.fence IN (SELECT w.fence FROM wish w)
          ORDER BY r.fence FOR UPDATE
     ), taken AS MATERIALIZED ( -- each receipt is unpacked once
-        SELECT (h.r).fence AS fence, (h.r).laned AS laned, o.* FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
+        SELECT (h.r).fence AS fence, (h.r).laned AS laned, coalesce((h.r).made_up[o.slot + 1], false) AS made_up, o.*
+          FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
     ), run AS MATERIALIZED (
         SELECT w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*,
                CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE t.due END AS again,
@@ -473,13 +480,13 @@ BEGIN
          WHERE r.fence = rest.fence AND bit_count(rest.open) > 0
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
-                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due)
+                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due, made_up)
         SELECT run.id, rota.route_now(run.route, run.job_id), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
                run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
                run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,
                run.checkpoint,
                CASE WHEN run.entry IS NULL THEN run.earlier ELSE rota.earlier_add(run.earlier, run.entry) END,
-               run.lane, CASE WHEN run.job_held THEN 'P'::"char" END, CASE WHEN run.job_held THEN run.again END
+               run.lane, CASE WHEN run.job_held THEN 'P'::"char" END, CASE WHEN run.job_held THEN run.again END, run.made_up
           FROM run
         RETURNING lane
     )
@@ -519,6 +526,7 @@ BEGIN
         DELETE FROM rota.receipt r WHERE r.incarnation = dead AND (lease_over OR NOT r.laned) RETURNING r
     ), run AS MATERIALIZED (
         SELECT o.*, (t.r).fence AS fence, (t.r).claimed_at AS claimed_at, (t.r).laned AS laned,
+               coalesce((t.r).made_up[o.slot + 1], false) AS made_up,
                j.name AS task, g.name AS trigger_name,
                coalesce(j.requests_recovery, o.trigger_id IS NULL) AS recover,
                o.attempt < j.max_attempts AS attempts_left, coalesce(j.held, false) AS job_held,
@@ -530,21 +538,21 @@ BEGIN
           LEFT JOIN rota.trigger g ON g.id = o.trigger_id
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
-                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due)
+                                  missed, recovering, data, checkpoint, earlier, lane, held, held_due, made_up)
         SELECT w.id, rota.route_now(w.route, w.job_id), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
                w.trigger_id, w.scheduled_at, w.enqueued_at,
                CASE WHEN w.recover THEN w.attempt ELSE w.attempt + 1 END, w.crashes, w.missed, true, w.data,
                w.checkpoint, rota.earlier_add(w.earlier, w.entry),
-               w.lane, CASE WHEN w.job_held THEN 'P'::"char" END, CASE WHEN w.job_held THEN now() END
+               w.lane, CASE WHEN w.job_held THEN 'P'::"char" END, CASE WHEN w.job_held THEN now() END, w.made_up
           FROM run w WHERE w.recover OR w.attempts_left
         RETURNING lane
     ), over AS (
         INSERT INTO rota.task_history (id, task, trigger, started_at, ended_at, status, outcome, node, attempt,
-                                       missed, scheduled_at, fence, task_details)
+                                       missed, scheduled_at, fence, task_details, misfired)
         SELECT w.id, coalesce(w.task, '(deleted job)'), w.trigger_name, w.claimed_at, now(), 'unknown', 'lost', dead_node,
                w.attempt, w.missed, w.scheduled_at, w.fence,
                jsonb_strip_nulls(jsonb_build_object('status', 'unknown', 'message',
-                   'node ' || dead_node || ' died while it ran this', 'attempts', w.earlier))::json
+                   'node ' || dead_node || ' died while it ran this', 'attempts', w.earlier))::json, w.made_up
           FROM run w WHERE NOT coalesce(w.recover OR w.attempts_left, false)
         RETURNING 1
     )
@@ -582,14 +590,27 @@ $$;
 CREATE OR REPLACE VIEW rota.run AS
     SELECT p.id, 'pending'::text AS state, p.job_id, p.trigger_id, coalesce(p.held_due, p.due) AS due, p.scheduled_at,
            p.enqueued_at, p.attempt, p.missed, p.recovering, NULL::text AS node, NULL::timestamptz AS started_at,
-           NULL::bigint AS fence, CASE p.held WHEN 'P' THEN 'paused' WHEN 'L' THEN 'lane' END AS held, p.lane
+           NULL::bigint AS fence, CASE p.held WHEN 'P' THEN 'paused' WHEN 'L' THEN 'lane' END AS held, p.lane,
+           p.made_up AS misfired
       FROM rota.pending p
     UNION ALL
     SELECT o.id, 'started', o.job_id, o.trigger_id, o.due, o.scheduled_at, o.enqueued_at, o.attempt, o.missed,
            o.recovering, i.node, r.claimed_at, r.fence, NULL,
-           CASE WHEN r.laned THEN (SELECT s.lane FROM rota.lane_slot s WHERE s.run_id = o.id AND s.fence = r.fence LIMIT 1) END
+           CASE WHEN r.laned THEN (SELECT s.lane FROM rota.lane_slot s WHERE s.run_id = o.id AND s.fence = r.fence LIMIT 1) END,
+           coalesce(r.made_up[o.slot + 1], false)
       FROM rota.receipt r JOIN rota.incarnation i ON i.id = r.incarnation
            CROSS JOIN LATERAL rota.receipt_runs(r) o;
+
+CREATE OR REPLACE VIEW rota.task AS
+    SELECT r.id, j.name AS task, NULL::integer AS db_id, r.started_at, NULL::timestamptz AS ended_at,
+           NULL::bigint AS duration, NULL::json AS task_details, 'started'::text AS status, NULL::json AS logs,
+           NULL::text AS outcome, r.node, r.attempt, r.scheduled_at, t.name AS trigger, r.missed, r.misfired
+      FROM rota.run r JOIN rota.job j ON j.id = r.job_id LEFT JOIN rota.trigger t ON t.id = r.trigger_id
+     WHERE r.state = 'started'
+    UNION ALL
+    SELECT h.id, h.task, NULL, h.started_at, h.ended_at, h.duration_ms, h.task_details, h.status, NULL, h.outcome,
+           h.node, h.attempt, h.scheduled_at, h.trigger, h.missed, h.misfired
+      FROM rota.task_history h;
 
 CREATE OR REPLACE VIEW rota.trigger_state AS
     SELECT t.name AS trigger, j.name AS job, j.source, t.kind,
@@ -613,7 +634,7 @@ CREATE OR REPLACE VIEW rota.trigger_state AS
                                         CASE WHEN EXISTS (SELECT FROM rota.source_pause s WHERE s.source = j.source) THEN 'source' END,
                                         CASE WHEN j.paused THEN 'job' END,
                                         CASE WHEN t.paused THEN 'trigger' END], NULL) END AS paused_by,
-           d.paused_at, t.calendar, d.lane
+           d.paused_at, t.calendar, d.lane, d.final_at
       FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id JOIN rota.trigger_due d ON d.trigger_id = t.id
            CROSS JOIN rota.fleet f;
 

@@ -134,6 +134,8 @@ def test_a_trigger_goes_to_error_when_a_run_of_it_has_failed_for_good(rota, odd)
     wait_until(lambda: rota.value("SELECT fired FROM rota.trigger_state WHERE trigger = 'goes-on'") > 5, 20, "the other to go on")
     node.stop()
     rota.node("n2", **odd)
+    assert wait_state(rota, "fails", "error") == error, "its owner asked for it: no node takes that back"
+    rota.run("reset", "fails")
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history WHERE trigger = 'fails' AND node = 'n2'") > 0, 20,
                "the reset trigger to fire again")
 

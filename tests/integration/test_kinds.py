@@ -255,3 +255,24 @@ def test_what_was_due_of_a_new_kind_meets_the_old_policy(rota, apply):
     assert changes(diff) == [("change", "trigger", "t")]
     assert [run[1].hour for run in waiting(rota)] == [2, 3, 4]
     assert due(rota, "t")[3:5] == (3, 0)
+
+
+def test_the_last_firing_of_all_is_known_where_there_is_one(rota, apply):
+    weekdays = {"name": "weekdays", "weekly": ["SAT", "SUN"]}
+    begin = {"start_at": "2039-01-01T00:00:00Z"}
+    declared = {
+        "at": (trigger("at", at="2039-05-01T06:00:00Z"), "2039-05-01T06:00:00"),
+        "repeats": (trigger("repeats", every="1h", repeat=3, **begin), "2039-01-01T03:00:00"),
+        "ends": (trigger("ends", cron="0 0 2 * * ?", end_at="2039-01-09T12:00:00Z", **begin), "2039-01-09T02:00:00"),
+        "years": (trigger("years", cron="0 0 2 1 1 ? 2039-2041", **begin), "2041-01-01T02:00:00"),
+        "months": (trigger("months", calendar_interval="1 month", repeat=2, **begin), "2039-03-01T00:00:00"),
+        "excluded": (trigger("excluded", cron="0 0 2 * * ?", end_at="2039-01-09T12:00:00Z", calendar="weekdays", **begin),
+                     "2039-01-07T02:00:00"),
+        "endless": (trigger("endless", every="1h", **begin), None),
+    }
+    apply(manifest(job("j", *(declaration for declaration, _ in declared.values())), calendars=[weekdays]))
+    for name, (_, last) in declared.items():
+        found = row(rota, "SELECT final_at FROM rota.trigger_state WHERE trigger = %s", name)[0]
+        assert (found and found.astimezone(UTC).isoformat()[:19]) == last, name
+    apply(manifest(job("j", *(declaration for declaration, _ in declared.values())), calendars=[{**weekdays, "weekly": ["SUN"]}]))
+    assert row(rota, "SELECT final_at FROM rota.trigger_state WHERE trigger = 'excluded'")[0].astimezone(UTC).day == 8

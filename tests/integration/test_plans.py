@@ -216,7 +216,7 @@ def test_completing_touches_its_receipts_alone(large):
         array("integer", slots), array("bigint", range(count)), same("text", "job", count), same("text", None, count),
         same("timestamptz", "2026-11-20", count), same("bigint", 1, count), same("text", "success", count),
         same("text", "success", count), same("smallint", 1, count), same("integer", 0, count),
-        same("timestamptz", "2026-11-20", count), same("json", None, count), "'n1'"])
+        same("timestamptz", "2026-11-20", count), same("json", None, count), "'n1'", same("boolean", "false", count)])
     assert_lean(plan, {"receipt_pkey"}, count, 8 * count)
 
 

@@ -54,6 +54,7 @@ def test_no_trigger_moves_but_by_the_table(watched):
     watched.db.execute("UPDATE rota.trigger_due d SET revision = t.revision FROM rota.trigger t WHERE t.id = d.trigger_id")
     wait_until(lambda: state(watched, "slow-2") == "error", 20, lambda: moves(watched))
     node.stop()
+    watched.db.execute("UPDATE rota.trigger SET timezone = 'UTC'")
     watched.node("n2")
     wait_until(lambda: ("error", "waiting") in moves(watched), 20, lambda: moves(watched))
     watched.apply({**slow, "triggers": [{"name": f"slow-{i}", "every": "1h"} for i in range(3)]},

@@ -21,7 +21,7 @@
 #define SECOND     INT64_C(1000000)
 #define NOW        (INT64_C(1800000000) * SECOND)
 #define ROUTE      7
-#define PARAMETERS 21 /* of trigger_fire.sql */
+#define PARAMETERS 25 /* of trigger_fire.sql */
 
 struct fixture {
     struct zone_cache *zones;
@@ -333,6 +333,129 @@ static void the_statement_gets_a_state_for_each_trigger(void **state)
     trigger_unref(broken);
 }
 
+/* ---- lanes ---- */
+
+static void decide_in_lane(struct fixture *f, struct trigger *trigger, int64_t next_us,
+                           struct lane_room *lane, int *room)
+{
+    const struct fire_input input = {.trigger = trigger,
+                                     .job = f->job,
+                                     .route = -ROUTE,
+                                     .next_us = next_us,
+                                     .previous_us = STORE_NULL_TIME,
+                                     .now_us = NOW,
+                                     .pass = {SCHEDULE_UNSET, SCHEDULE_UNSET},
+                                     .lane = lane};
+    fire_decide(f->fire, &input, room);
+}
+
+static void a_lane_gives_its_slots_and_what_is_left_stays_with_the_trigger(void **state)
+{
+    struct fixture *f = *state;
+    struct trigger *trigger = every_second(f, NOW - 60 * SECOND, MISFIRE_FIRE_ONCE);
+    int64_t slots[] = {3, 5};
+    struct lane_room lane = {.lane = 77, .slots = slots, .count = 2};
+    int room = 9;
+    decide_in_lane(f, trigger, NOW - 3 * SECOND, &lane, &room);
+    assert_int_equal(room, 7);
+    assert_int_equal(f->fire->run_count, 2);
+    assert_int_equal(f->fire->later_count, 0);
+    assert_true(f->fire->laned);
+    assert_int_equal(f->fire->runs[0].lane, 77);
+    assert_int_equal(f->fire->runs[0].lane_slot, 3);
+    assert_int_equal(f->fire->runs[1].lane_slot, 5);
+    assert_int_equal(f->fire->runs[1].scheduled_us, NOW - 2 * SECOND);
+    const struct fire_advance *advance = f->fire->triggers;
+    assert_true(advance->blocked);
+    assert_int_equal(advance->fired, 2);
+    assert_int_equal(advance->next_us, NOW - SECOND);
+    assert_int_equal(advance->previous_us, NOW - 2 * SECOND);
+    trigger_unref(trigger);
+}
+
+static void a_full_lane_blocks_the_trigger_and_takes_nothing_from_it(void **state)
+{
+    struct fixture *f = *state;
+    struct trigger *trigger = every_second(f, NOW - 60 * SECOND, MISFIRE_FIRE_ALL);
+    struct lane_room lane = {.lane = 77};
+    struct store_params params = {0};
+    int room = 9;
+    decide_in_lane(f, trigger, NOW - 30 * SECOND, &lane, &room);
+    assert_int_equal(room, 9);
+    assert_int_equal(f->fire->run_count + f->fire->later_count, 0);
+    const struct fire_advance *advance = f->fire->triggers;
+    assert_true(advance->blocked);
+    assert_int_equal(advance->next_us, NOW - 30 * SECOND);
+    assert_int_equal(advance->fired + advance->missed + advance->misfired, 0);
+    fire_params(f->fire, 5, &params);
+    char *text = text_element(&params, 3, 0);
+    assert_string_equal(text, "B");
+    free(text);
+    store_params_free(&params);
+    trigger_unref(trigger);
+}
+
+static void a_free_lane_without_a_worker_leaves_the_trigger_due(void **state)
+{
+    struct fixture *f = *state;
+    struct trigger *trigger = every_second(f, NOW - 60 * SECOND, MISFIRE_FIRE_ONCE);
+    int64_t slots[] = {1};
+    struct lane_room lane = {.lane = 77, .slots = slots, .count = 1};
+    int room = 0;
+    decide_in_lane(f, trigger, NOW, &lane, &room);
+    assert_int_equal(f->fire->trigger_count, 0);
+    assert_false(lane_full(&lane));
+    trigger_unref(trigger);
+}
+
+static void made_up_runs_of_a_lane_wait_in_it(void **state)
+{
+    struct fixture *f = *state;
+    struct trigger *trigger = every_second(f, NOW - 60 * SECOND, MISFIRE_FIRE_ONCE);
+    int64_t slots[] = {1};
+    struct lane_room lane = {.lane = 77, .slots = slots, .count = 1};
+    int room = 9;
+    decide_in_lane(f, trigger, NOW - 30 * SECOND, &lane, &room);
+    assert_int_equal(f->fire->later_count, 1);
+    assert_int_equal(f->fire->later[0].lane, 77);
+    assert_true(f->fire->later[0].made_up);
+    assert_int_equal(f->fire->run_count, 1);
+    const struct fire_advance *advance = f->fire->triggers;
+    assert_int_equal(advance->fired, 2);
+    assert_int_equal(advance->misfired, 1);
+    assert_int_equal(advance->missed, 24); /* 30 s to 6 s ago, but the newest */
+    assert_int_equal(advance->next_us, NOW - 4 * SECOND);
+    assert_true(advance->blocked);
+    trigger_unref(trigger);
+}
+
+/* What was decided about a stretch with a pause in it cannot be taken apart again. */
+static void occurrences_before_a_pause_do_not_stay_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct trigger *trigger = every_second(f, NOW - 60 * SECOND, MISFIRE_FIRE_ONCE);
+    int64_t slots[] = {1};
+    struct lane_room lane = {.lane = 77, .slots = slots, .count = 1};
+    const struct fire_input input = {.trigger = trigger,
+                                     .job = f->job,
+                                     .route = -ROUTE,
+                                     .next_us = NOW - 22 * SECOND,
+                                     .previous_us = STORE_NULL_TIME,
+                                     .now_us = NOW,
+                                     .pass = {NOW - 20 * SECOND, NOW - SECOND},
+                                     .lane = &lane};
+    int room = 9;
+    fire_decide(f->fire, &input, &room);
+    const struct fire_advance *advance = f->fire->triggers;
+    assert_int_equal(f->fire->run_count, 1);
+    assert_int_equal(f->fire->later_count, 1);
+    assert_int_equal(f->fire->later[0].scheduled_us, NOW - 21 * SECOND);
+    assert_int_equal(advance->missed, 19);
+    assert_int_equal(advance->next_us, NOW - SECOND);
+    assert_true(advance->blocked);
+    trigger_unref(trigger);
+}
+
 static void nothing_to_fire_is_a_statement_too(void **state)
 {
     struct fixture *f = *state;
@@ -407,6 +530,11 @@ int main(void)
         FIRE_TEST(one_transaction_has_its_bounds),
         FIRE_TEST(clearing_lets_go_of_triggers_and_jobs),
         FIRE_TEST(the_statement_gets_a_state_for_each_trigger),
+        FIRE_TEST(a_lane_gives_its_slots_and_what_is_left_stays_with_the_trigger),
+        FIRE_TEST(a_full_lane_blocks_the_trigger_and_takes_nothing_from_it),
+        FIRE_TEST(a_free_lane_without_a_worker_leaves_the_trigger_due),
+        FIRE_TEST(made_up_runs_of_a_lane_wait_in_it),
+        FIRE_TEST(occurrences_before_a_pause_do_not_stay_behind),
         FIRE_TEST(nothing_to_fire_is_a_statement_too),
         FIRE_TEST(after_the_commit_the_runs_are_ours_under_the_fence),
     };
