@@ -61,6 +61,7 @@ static const char help_text[] =
     "\n"
     "Lists what the database knows; NAME narrows it to one (for "
     "triggers, runs and lanes also: of that job).\n"
+    "What `held`, `unserved_since`, `missed` and lanes mean is in docs/operating.md.\n"
     "\n"
     "  --status S  history only: started, success, failed or unknown\n"
     "  --limit N   rows at most (1000)\n"
@@ -183,6 +184,30 @@ static int print_document(const struct options *options, const char *text, struc
     return 0;
 }
 
+/* ---- a name that nothing has ---- */
+
+/* Where a name is that of one thing, which is there or not; elsewhere an empty list is an answer.
+ */
+static const char *noun_of(const struct options *options)
+{
+    if (options->name == NULL)
+        return NULL;
+    return options->listing->statement == SQL_GET_JOBS       ? "job"
+           : options->listing->statement == SQL_GET_TRIGGERS ? "trigger"
+                                                             : NULL;
+}
+
+static bool is_empty(const char *text)
+{
+    struct json json;
+    int64_t total = -1;
+    if (json_parse(&json, text, strlen(text), NULL) != 0)
+        return false;
+    bool empty = json_int64(json_get(&json, json.values, "total"), &total) == 0 && total == 0;
+    json_free(&json);
+    return empty;
+}
+
 /* ---- */
 
 static int run(struct client *client, void *arg, struct rota_error *error)
@@ -199,9 +224,12 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     store_params_free(&params);
     if (failed != 0)
         return -1;
-    failed = print_document(options, row_text(result, 0, 0), error);
+    const char *noun = noun_of(options);
+    bool unknown = noun != NULL && is_empty(row_text(result, 0, 0));
+    if (!unknown)
+        failed = print_document(options, row_text(result, 0, 0), error);
     PQclear(result);
-    return failed;
+    return unknown ? client_unknown(client, noun, options->name, error) : failed;
 }
 
 static const struct listing *listing_of(const char *what)

@@ -77,7 +77,10 @@ static char *trigger_error(const struct run *run, const char *outcome, const cha
 
 static void succeeded(struct node *node, struct run *run, const struct worker_result *result)
 {
-    const struct run_effects effects = {.job_data = new_data(node, run, result)};
+    const struct run_effects effects = {
+        .job_data = new_data(node, run, result),
+        .unschedule = result->unschedule && run->trigger_id != 0,
+    };
     complete_over(node, run, "success", "success", details_success(result, run),
                   result->duration_us, &effects);
 }

@@ -34,6 +34,7 @@ const struct machine store_machine = {"connection", state_names, event_names, ro
 #define BACKOFF_LAST_US                                                                            \
     (1 * US_PER_SECOND) /* a database that is back is used within about a second */
 #define CONNECT_TIMEOUT_US (5 * US_PER_SECOND)
+#define SQLSTATE_FORBIDDEN "42501"
 #define ANSWER_TIMEOUT_US                                                                          \
     (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
 
@@ -134,8 +135,10 @@ void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, c
     copy_line(line, sizeof line, text != NULL ? text : "");
     copy_line(more, sizeof more, detail != NULL ? detail : "");
     bool here = state != NULL && strncmp(state, "57P", 3) != 0 && strncmp(state, "08", 2) != 0;
-    error_set(error, here ? ERROR_REFUSED : ERROR_DATABASE, "%s%s%s%s%s%s", what, *line ? ": " : "",
-              line, *more ? " (" : "", more, *more ? ")" : "");
+    bool forbidden = state != NULL && strcmp(state, SQLSTATE_FORBIDDEN) == 0;
+    error_set(error, here ? ERROR_REFUSED : ERROR_DATABASE, "%s%s%s%s%s%s%s", what,
+              *line ? ": " : "", line, *more ? " (" : "", more, *more ? ")" : "",
+              forbidden ? "; connect as the role that rota's schema belongs to" : "");
     memcpy(error->sqlstate, state != NULL ? state : "08006", 5);
     error->sqlstate[5] = '\0';
 }

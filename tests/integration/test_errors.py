@@ -34,6 +34,24 @@ def test_what_is_not_there_exits_4_with_its_name(rota):
     for word in ("enqueue", "fire"):
         done = rota.run(word, "nothing", check=False)
         assert done.returncode == 4 and '"nothing"' in done.stderr and done.stderr.count("\n") == 1
+    rota.apply({"name": "report", "handler": "noop", "triggers": [{"name": "nightly", "cron": "0 0 3 * * ?"}]})
+    for what, name, nearest in (("jobs", "reprot", "report"), ("triggers", "nigthly", "nightly")):
+        done = rota.run("get", what, name, check=False)
+        assert (done.returncode, done.stdout) == (4, "") and f'"{name}": did you mean "{nearest}"?' in done.stderr
+        assert nearest in rota.run("get", what, nearest).stdout
+    assert "nightly" in rota.run("get", "triggers", "report").stdout
+
+
+def test_a_role_without_the_right_is_told_which_one_has_it(rota):
+    role = f"rota_guest_{time.monotonic_ns()}"
+    rota.server.create_role(role)
+    try:
+        for words in (["get", "jobs"], ["pause", "all"], ["enqueue", "a"], ["migrate"]):
+            done = rota.run(*words, check=False, database_url=rota.server.url(rota.name, role))
+            assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1
+            assert "permission denied for schema rota; connect as the role that rota's schema belongs to" in done.stderr
+    finally:
+        rota.server.execute(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("words", [

@@ -110,8 +110,9 @@ def test_an_apply_keeps_what_runs_have_left_until_the_declared_data_change(rota,
 
 # --- the trigger ---
 
-def test_a_worker_that_unschedules_ends_its_trigger_and_no_other(rota, odd):
-    ends = {"do": "fail", "answer": {"message": "enough", "unschedule": True}}
+@pytest.mark.parametrize("answer, status", [("fail", "failed"), ("done", "success")])
+def test_a_worker_that_unschedules_ends_its_trigger_and_no_other(rota, odd, answer, status):
+    ends = {"do": "fail", "answer": {"type": answer, "message": "enough", "unschedule": True}}
     rota.apply(job(data={"do": "done"}, retry={"max_attempts": 5, "backoff": "fixed", "initial": "50ms"},
                    triggers=[{"name": "ends", "every": "300ms", "data": ends}, {"name": "goes-on", "every": "300ms"}]))
     rota.node(**odd)
@@ -121,7 +122,14 @@ def test_a_worker_that_unschedules_ends_its_trigger_and_no_other(rota, odd):
     assert trigger_state(rota, "goes-on")[0] == "waiting"
     assert rota.value("SELECT fired FROM rota.trigger_state WHERE trigger = 'ends'") == fired
     ended = rota.rows("SELECT status, attempt FROM rota.task_history WHERE trigger = 'ends'")
-    assert set(ended) == {("failed", 1)}, "who ends the schedule does not want another attempt"
+    assert set(ended) == {(status, 1)}, "who ends the schedule does not want another attempt"
+
+
+def test_a_trigger_whose_runs_fail_goes_on_firing(rota, odd):
+    rota.apply(job(data={"do": "fail", "answer": {"message": "no"}}, triggers=[{"name": "fails", "every": "200ms"}]))
+    rota.node(**odd)
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history WHERE status = 'failed'") >= 4, 20, "it to go on")
+    assert trigger_state(rota, "fails") == ("waiting", None)
 
 
 def test_a_trigger_goes_to_error_when_a_run_of_it_has_failed_for_good(rota, odd):
