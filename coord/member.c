@@ -130,29 +130,6 @@ static void declared_dead(struct node *node)
 
 /* ---- heartbeat ---- */
 
-/* Receipts of ours that memory does not know at two heartbeats: their claim's answer was lost. */
-static void compare_receipts(struct node *node, const int64_t *fences, size_t count)
-{
-    struct member *m = &node->member;
-    int64_t *unknown = mem_array(count, sizeof *unknown), *twice = mem_array(count, sizeof *twice);
-    size_t unknown_count = 0, twice_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (runs_know(node->runs, fences[i]))
-            continue;
-        unknown[unknown_count++] = fences[i];
-        for (size_t j = 0; j < m->unknown_count; j++)
-            if (m->unknown_receipts[j] == fences[i])
-                twice[twice_count++] = fences[i];
-    }
-    if (!acquire_busy(node) || acquire_number(node) != m->unknown_step)
-        complete_receipts(node, twice, twice_count);
-    free(m->unknown_receipts);
-    free(twice);
-    m->unknown_receipts = unknown;
-    m->unknown_count = unknown_count;
-    m->unknown_step = acquire_number(node);
-}
-
 static void take_suspects(struct node *node, const PGresult *result)
 {
     size_t count, ignored;
@@ -177,7 +154,7 @@ static void take_beat(struct node *node, const PGresult *result)
     }
     wake_route_seen(node, row_int32(result, 0, 4));
     int64_t *fences = row_int64s(result, 0, 5, &count);
-    compare_receipts(node, fences, count);
+    reconcile_receipts(node, fences, count);
     free(fences);
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);

@@ -47,6 +47,9 @@ void member_announce(struct node *node); /* handlers, slots, state into our row 
 void member_resign(struct node *node);   /* from the housekeeping */
 void member_end(struct node *node);
 
+/* reconcile.c */
+void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */
+
 /* recover.c */
 void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
                   const char *const *names, size_t count);

@@ -16,6 +16,7 @@ struct receipt {
     int64_t fence;
     uint32_t size; /* bits, set or not */
     uint32_t open; /* runs of it still in flight here */
+    int absent;    /* heartbeats in a row at which the database did not have it */
     UT_hash_handle hh;
 };
 

@@ -172,3 +172,21 @@ def test_a_node_that_stood_still_gives_its_runs_up_and_works_again(rota, ledger)
     assert not during, during
     assert [entry for entry in ledger.entries() if entry.node == "n1" and entry.clock > continued_at]
     assert look(first.pid) and first.stop() == 0
+
+
+def test_runs_that_somebody_else_has_taken_are_ended_here(rota, ledger):
+    """The node lives and keeps its incarnation, as another receipt of it was left alone; what was taken from it must
+    not run on beside the run that took its place."""
+    node = rota.node(heartbeat="300ms", pools=ledger.pool(slots=8))
+    rota.apply({"name": "long", "handler": "ledger", "durable": True, "data": {"sleep": 300}, "requests_recovery": True})
+    taken, = rota.enqueue("long")
+    wait_until(lambda: ledger.count() == 1, 15, "the first to run")
+    kept, = rota.enqueue("long")
+    wait_until(lambda: ledger.count() == 2, 15, "the second to run")
+    rota.db.execute("WITH gone AS (DELETE FROM rota.receipt r WHERE %s = ANY (r.ids) RETURNING r.*) "
+                    "INSERT INTO rota.pending (id, route, due, job_id, scheduled_at, recovering) "
+                    "SELECT ids[1], routes[1], '2099-01-01', job_ids[1], scheduled_at[1], true FROM gone", (taken,))
+    assert node.wait_for_line("runs that somebody else has taken over are ended")["runs"] == 1
+    wait_until(lambda: rota.rows("SELECT id FROM rota.run WHERE state = 'started'") == [(kept,)], 10, lambda: rota.open_work())
+    assert rota.where(taken)[0][0] == "pending"
+    node.kill()
