@@ -86,7 +86,7 @@ def test_get_shows_lanes_and_the_runs_they_hold(rota, ledger, tmp_path):
     rota.run("pause", "job", "one")
     assert sorted(str(row["held"]) for row in listed(rota, "runs").values()) == ["None", "paused", "paused"]
     gate.touch()
-    wait_until(lambda: len(listed(rota, "history")) == 1, 10)
+    wait_until(lambda: [row["status"] for row in listed(rota, "history").values()] == ["success"], 10)
     assert {row["held"] for row in listed(rota, "runs").values()} == {"paused"}
     rota.run("resume", "job", "one")
     for run in runs:
