@@ -267,8 +267,8 @@ static void process_log_end(struct process *process, pid_t pid, const char *reas
     }
     workers->counts.crashes++;
     log_warn(workers->log, pid > 0 ? "worker ended" : "worker could not be started",
-             LOG_TEXT("pool", pool), LOG_INT("pid", pid), LOG_TEXT("reason", reason),
-             LOG_INT("runs", process->busy));
+             LOG_TEXT("pool", pool), LOG_TEXT("command", process->pool->command[0]),
+             LOG_INT("pid", pid), LOG_TEXT("reason", reason), LOG_INT("runs", process->busy));
 }
 
 /* No worker is left in this place, by `event`; takes `reason`. */

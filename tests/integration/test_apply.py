@@ -448,6 +448,15 @@ def test_the_examples_of_the_documentation_are_valid(rota, apply):
         assert apply(example)["changes"]
 
 
+def test_mistakes_are_told_as_the_documentation_shows_them(rota, apply, tmp_path):
+    text = (ROOT / "docs" / "manifest.md").read_text()
+    first = re.search(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL).group(1)
+    shown = re.search(r"(?:^    billing\.json:.*\n)+^    rota apply: .*\n", text, re.MULTILINE).group(0)
+    (tmp_path / "billing.json").write_text(first.replace('"timeout"', '"timout"').replace("Berlin", "Berln"))
+    done = rota.run("apply", "-f", "billing.json", check=False)
+    assert done.returncode == 1 and done.stderr.splitlines() == [line.strip() for line in shown.splitlines()]
+
+
 def test_rescheduling_while_it_fires_neither_loses_nor_doubles_a_firing(rota, apply):
     """Three spellings of every second take turns: each second fires once all the same."""
     spellings = ["* * * * * ?", "*/1 * * * * ?", "0-59 * * * * ?"]

@@ -58,6 +58,16 @@ def test_get_shows_what_is_paused_and_by_what(rota):
     assert listed(rota, "jobs")["a"]["paused_by"] == [] and listed(rota, "triggers")["u"]["paused"] is False
 
 
+def test_get_shows_since_when_nobody_serves_a_handler(rota, ledger):
+    rota.apply({"name": "a", "handler": "ledger", "triggers": [{"name": "t", "cron": "0 0 3 1 1 ?"}]})
+    declared = listed(rota, "triggers")["t"]["unserved_since"]
+    node = rota.node("n1", pools=ledger.pool())
+    wait_until(lambda: listed(rota, "triggers")["t"]["unserved_since"] is None, 10)
+    assert listed(rota, "jobs")["a"]["served"] is True
+    assert node.stop() == 0
+    assert listed(rota, "triggers")["t"]["unserved_since"] > declared and listed(rota, "jobs")["a"]["served"] is False
+
+
 def test_get_shows_lanes_and_the_runs_they_hold(rota, ledger, tmp_path):
     gate = tmp_path / "gate"
     rota.apply({"name": "one", "handler": "exec", "durable": True, "disallow_concurrent": True,
@@ -76,7 +86,7 @@ def test_get_shows_lanes_and_the_runs_they_hold(rota, ledger, tmp_path):
     rota.run("pause", "job", "one")
     assert sorted(str(row["held"]) for row in listed(rota, "runs").values()) == ["None", "paused", "paused"]
     gate.touch()
-    wait_until(lambda: len(listed(rota, "history")) == 1, 10)
+    wait_until(lambda: [row["status"] for row in listed(rota, "history").values()] == ["success"], 10)
     assert {row["held"] for row in listed(rota, "runs").values()} == {"paused"}
     rota.run("resume", "job", "one")
     for run in runs:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fleet import binary
 from ledger import Ticks, assert_exactly_once, milliseconds, print_delays
 from processes import descendants
 from waiting import holds_for, wait_until
@@ -165,6 +166,21 @@ def test_a_successful_exec_keeps_the_end_of_its_output(rota):
     row = rota.wait_history(*rota.enqueue("job"))
     assert (row["status"], row["outcome"]) == ("success", "success")
     assert row["details"] == {"exit_code": 0, "output": "job 1 n1\n", "output_truncated": False}
+
+
+def test_a_program_may_enqueue_the_next_job_with_a_database_of_its_own_knowledge(rota, tmp_path):
+    (tmp_path / "rota.json").write_text(json.dumps({"database_url": rota.url}))
+    enqueue = [binary(), "enqueue", "next"]
+    rota.apply({"name": "ends with it", "handler": "exec", "durable": True,
+                "data": {"command": [*enqueue, "--config", str(tmp_path / "rota.json")]}},
+               {"name": "by itself", "handler": "exec", "durable": True, "data": {"command": enqueue}},
+               {"name": "next", "handler": "noop", "durable": True})
+    rota.node("n1", exec_allow='["*"]')
+    row = rota.wait_history(*rota.enqueue("ends with it"))
+    assert row["status"] == "success"
+    assert rota.wait_history(int(row["details"]["output"]))["task"] == "next"
+    [alone] = rota.enqueue("by itself")
+    assert rota.wait_history(alone)["status"] == "failed", "no setting of the node is handed on"
 
 
 def test_a_program_that_exec_allow_does_not_name_is_refused_with_what_to_do(rota):

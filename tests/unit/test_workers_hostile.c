@@ -195,6 +195,8 @@ static void program_that_is_not_there_is_named_in_the_log(void **state)
     start(f, 2);
     WAIT(f, file_has(f, "log", "cannot execute it: No such file or directory"));
     WAIT(f, file_has(f, "log", "cannot execute it: Permission denied"));
+    assert_true(file_has(f, "log", "\"command\":\"no-such-program\""));
+    assert_true(file_has(f, "log", "\"command\":\"/etc/passwd\""));
     WAIT(f, lines_with(f, "worker ends too often") == 2);
 }
 
