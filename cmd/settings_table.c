@@ -173,9 +173,9 @@ static const struct setting table[SETTING_COUNT] = {
                              .help = "finished runs older than this are dropped; 0: never"},
     [SETTING_NOTIFY] = {"notify", SETTING_BOOL, NODES, .standard = "true",
                         .help = "wake nodes by NOTIFY; without it they poll more often"},
-    [SETTING_STANDBY] =
-        {"standby", SETTING_BOOL, NODES, .standard = "false",
-         .help = "initialise and register, but do not fire; started again without, it does"},
+    [SETTING_STANDBY] = {"standby", SETTING_BOOL, NODES, .standard = "false",
+                         .help =
+                             "initialise and register, but do not fire until `rota resume-node`"},
     [SETTING_DISABLE_SCHEDULER] = {"disable_scheduler", SETTING_BOOL, NODES, .standard = "false",
                                    .variable = "MB_DISABLE_SCHEDULER",
                                    .help = "initialise and register, but never fire"},
