@@ -33,6 +33,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_standby(int argc, char **argv);
 int cmd_resume_node(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
 int cmd_cron(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 int cmd_version(int argc, char **argv);

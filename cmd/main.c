@@ -31,6 +31,7 @@ static const struct command commands[] = {
     {"standby", cmd_standby, "a node takes nothing more, and stays"},
     {"resume-node", cmd_resume_node, "it fires again"},
     {"evict", cmd_evict, "a node is declared dead, now"},
+    {"explain", cmd_explain, "why a run or a trigger has not run"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},

@@ -94,4 +94,14 @@ CREATE OR REPLACE VIEW rota.node_state AS
            n.wish, n.wished_at, i.evicted_at
       FROM rota.incarnation i JOIN rota.node n ON n.name = i.node;
 
+-- What people read: an instant in UTC, to the millisecond; a length of time, to the second.
+CREATE FUNCTION rota.instant_text(instant timestamptz) RETURNS text
+LANGUAGE sql STABLE STRICT AS $$
+    SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+CREATE FUNCTION rota.span_text(span interval) RETURNS text
+LANGUAGE sql STABLE STRICT AS $$
+    SELECT rota.duration_text(round(greatest(0, extract(epoch FROM span)))::bigint * 1000000)
+$$;
+
 INSERT INTO rota.schema_version (version, name, needs) VALUES (3, '0003_node_control', 1);
