@@ -33,6 +33,7 @@ static int client_connect(struct client *client, const char *command,
     if (client->url == NULL)
         return -1;
     client->schema = settings_text(settings, SETTING_SCHEMA);
+    client->session_url = settings_text(settings, SETTING_SESSION_DATABASE_URL);
     client->base = event_base_new();
     const struct store_config config = {.base = client->base,
                                         .log = &client->log,

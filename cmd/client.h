@@ -16,6 +16,7 @@ struct client {
     struct store *store;
     struct log log;
     char *url;
+    const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
 };
 

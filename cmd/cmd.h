@@ -32,6 +32,7 @@ int cmd_delete(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_standby(int argc, char **argv);
 int cmd_resume_node(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_cron(int argc, char **argv);

@@ -32,6 +32,7 @@ static const struct command commands[] = {
     {"resume-node", cmd_resume_node, "it fires again"},
     {"evict", cmd_evict, "a node is declared dead, now"},
     {"explain", cmd_explain, "why a run or a trigger has not run"},
+    {"doctor", cmd_doctor, "what hurts, or will: server, connections, nodes, work"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
