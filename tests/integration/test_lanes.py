@@ -9,6 +9,7 @@ import time
 import psycopg
 import pytest
 
+from proxy import LossyProxy
 from statements import run
 from waiting import wait_until
 
@@ -59,6 +60,10 @@ def assert_nobody_was_forgotten(nodes):
 def most_at_once(rota, lane):
     return rota.value("SELECT max(n) FROM (SELECT (SELECT count(*) FROM visit b WHERE b.lane = a.lane AND b.entered <= a.entered "
                       "AND (b.gone IS NULL OR b.gone > a.entered)) n FROM visit a WHERE a.lane = %s) counted", lane)
+
+
+def running(node, command):
+    return [process for process in node.workers() if process.command == command]
 
 
 def finished(rota):
@@ -184,6 +189,30 @@ def test_an_exclusive_run_of_a_dead_node_is_taken_over_after_its_lease_and_never
         first.wait_for_line("declared dead", 20)
     assert_no_overlap(lanes)
     assert_nobody_was_forgotten([second])
+
+
+def test_the_end_of_a_lease_ends_exclusive_runs_and_no_other(lanes, ledger):
+    """The database is out of reach for longer than the lease."""
+    proxy = LossyProxy(lanes.url, loss=0, seed=1)
+    try:
+        node = lanes.node("n1", lease=f"{LEASE_S}s", heartbeat="500ms", exec_allow="/bin/*", database_url=proxy.url)
+        plain = {"handler": "exec", "durable": True, "data": {"command": ["/bin/sh", "-c", "sleep 300 & wait"]}}
+        lanes.apply({"name": "plain", **plain, "data": ledger.shell("exec sleep 12")},
+                    {"name": "one", **plain, "disallow_concurrent": True, "data": ledger.shell("exec sleep 299")})
+        stays, = lanes.enqueue("plain")
+        ends, = lanes.enqueue("one")
+        wait_until(lambda: ledger.count() == 2, 20, "both to run")
+        proxy.dead = True
+        wait_until(lambda: not running(node, "sleep 299"), LEASE_S + 5,
+                   "the exclusive run to be ended")
+        assert running(node, "sleep 12"), "it harms nobody"
+        proxy.dead = False
+        assert lanes.wait_history(stays, 40)["outcome"] == "success"
+        assert lanes.history(stays)["attempt"] == 1
+        wait_until(lambda: ledger.count() == 3, 20, lambda: f"the exclusive run to begin again: {lanes.where(ends)}")
+        node.kill()
+    finally:
+        proxy.close()
 
 
 def test_plain_runs_of_a_dead_node_do_not_wait_for_its_lease(lanes):
