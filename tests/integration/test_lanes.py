@@ -9,41 +9,24 @@ import time
 import psycopg
 import pytest
 
+from lane_tables import assert_no_overlap, create, pool
+from ledger import instant_text
 from statements import run
 from waiting import wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
-WORKER = os.path.join(os.path.dirname(__file__), "..", "lib", "exclusive_worker.py")
 LEASE_S = 4
-
-TABLES = """
-CREATE EXTENSION btree_gist;
-CREATE TABLE seat (lane text NOT NULL, run bigint NOT NULL, node text NOT NULL, pid integer NOT NULL, during tstzrange NOT NULL,
-                   EXCLUDE USING gist (lane WITH =, during WITH &&));
-CREATE TABLE visit (lane text NOT NULL, run bigint NOT NULL, trigger text, scheduled timestamptz NOT NULL,
-                    entered timestamptz NOT NULL DEFAULT clock_timestamp(), gone timestamptz);
-CREATE TABLE overlap (lane text NOT NULL, run bigint NOT NULL, why text NOT NULL, at timestamptz DEFAULT clock_timestamp());
-"""
 
 
 @pytest.fixture
 def lanes(rota):
-    for statement in TABLES.strip().split(";\n"):
-        rota.db.execute(statement)
+    create(rota)
     return rota
-
-
-def pool(rota, slots=8, processes=1):
-    return {"exclusive": {"command": ["/usr/bin/python3", WORKER, rota.url, str(slots)], "processes": processes}}
 
 
 def job(name, *triggers, **more):
     return {"name": name, "handler": "exclusive", "durable": True, "disallow_concurrent": True,
             "triggers": list(triggers), **more}
-
-
-def assert_no_overlap(rota):
-    assert rota.rows("SELECT lane, run, why FROM overlap") == []
 
 
 def assert_lanes_empty(rota):
@@ -154,6 +137,28 @@ def test_a_trigger_whose_lane_is_full_is_blocked_and_meets_the_misfire_policy_wh
     occurrences = round((next_at - first).total_seconds() / 0.5)
     assert fired + missed == occurrences, (fired, missed, misfired, occurrences)
     assert misfired >= 1 and missed >= 4
+    assert_nobody_was_forgotten([node])
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_trigger_that_does_not_take_the_place_it_was_woken_for_leaves_it_to_the_next(lanes, last):
+    """It is the first in the lane; by then nothing of it is to be fired any more."""
+    one = job("one", data={"lane": "one", "sleep": 4})
+    lanes.apply(one)
+    node = lanes.node(pools=pool(lanes))
+    lanes.enqueue("one")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the run to begin")
+    soon = int(time.time() * 1000) + 500
+    lanes.apply({**one, "triggers": [{"name": "skips", "every": "30s", "start_at": instant_text(soon), "misfire": "skip",
+                                      "misfire_threshold": "0s", "misfire_tolerance": "0s",
+                                      **({"end_at": instant_text(soon + 1000)} if last else {})}]})
+    wait_until(lambda: lanes.rows("SELECT state FROM rota.trigger_state WHERE state = 'blocked'"), 20, "the trigger to be blocked")
+    waits, = lanes.enqueue("one", "--data", '{"sleep": 0}')
+    wait_until(lambda: lanes.value("SELECT count(*) FROM rota.task_history") >= 1, 20, lambda: lanes.open_work())
+    freed = time.monotonic()
+    assert lanes.wait_history(waits)["status"] == "success"
+    assert time.monotonic() - freed < 2
+    assert lanes.rows("SELECT missed, fired, state FROM rota.trigger_due") == [(1, 0, "C" if last else "W")]
     assert_nobody_was_forgotten([node])
 
 
