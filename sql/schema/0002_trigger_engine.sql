@@ -158,9 +158,8 @@ LANGUAGE sql STABLE AS $$
      WHERE j.id = run_lane.job AND j.lane_limit IS NOT NULL
 $$;
 
--- Locks those of the lanes that nobody else has just now, until the end of the transaction, and tells
--- which of their slots are free. A lane that is not among the answers is to be asked for again.
-CREATE FUNCTION rota.lane_rooms(wanted bigint[], limits integer[]) RETURNS TABLE (lane bigint, slots integer[])
+-- Locks those of the lanes that nobody else has just now, until the end of the transaction.
+CREATE FUNCTION rota.lane_try(wanted bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
     mine bigint[] := '{}';
@@ -171,14 +170,25 @@ BEGIN
             mine := mine || one;
         END IF;
     END LOOP;
+    RETURN mine;
+END $$;
+
+-- The same, and tells which of their slots are free. A lane that is not among the answers is to be asked
+-- for again.
+CREATE FUNCTION rota.lane_rooms(wanted bigint[], limits integer[]) RETURNS TABLE (lane bigint, slots integer[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    mine bigint[] := rota.lane_try(wanted);
+BEGIN
     RETURN QUERY -- a statement of its own: it sees what was committed before the locks were had
     SELECT m.lane,
-           ARRAY(SELECT n.slot FROM generate_series(1, m.lane_limit) AS n(slot)
+           ARRAY(SELECT n.slot FROM generate_series(1, least(m.lane_limit, m.used + 300)) AS n(slot)
                   WHERE NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = m.lane AND s.slot = n.slot)
                   ORDER BY n.slot
-                  LIMIT greatest(0, least(300, m.lane_limit
-                                               - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = m.lane))))
-      FROM (SELECT w.lane, max(w.lane_limit) AS lane_limit FROM unnest(wanted, limits) AS w(lane, lane_limit)
+                  LIMIT greatest(0, least(300, m.lane_limit - m.used)))
+      FROM (SELECT w.lane, max(w.lane_limit) AS lane_limit,
+                   (SELECT count(*)::integer FROM rota.lane_slot s WHERE s.lane = w.lane) AS used
+              FROM unnest(wanted, limits) AS w(lane, lane_limit)
              WHERE w.lane = ANY (mine) GROUP BY w.lane) m;
 END $$;
 
@@ -249,20 +259,30 @@ BEGIN
 END $$;
 
 -- For the leader: wakes lanes that have room, somebody who waits, and nobody on his way; frees slots whose
--- runs are out no more. Returns both counts, which are zero unless an event was lost.
-CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint)
+-- runs are out no more; releases what was held for a pause that was taken back beside it. Returns the
+-- counts, which are zero unless an event was lost. It waits for nobody: its session renews a lease.
+CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint, released bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     lost bigint[];
     lost_fences bigint[];
     idle bigint[];
 BEGIN
-    SELECT array_agg(s.run_id), array_agg(s.fence), count(*) FILTER (WHERE NOT s.adopted)
+    WITH slot AS MATERIALIZED (
+        SELECT s.lane, s.run_id, s.fence, s.adopted
+          FROM rota.lane_slot s WHERE s.adopted OR s.taken_at < now() - interval '5 s'
+    ), run AS MATERIALIZED ( -- each receipt is unpacked once
+        SELECT r.fence, u.id
+          FROM rota.receipt r CROSS JOIN LATERAL unnest(r.ids) WITH ORDINALITY AS u(id, place)
+         WHERE r.fence = ANY (ARRAY(SELECT DISTINCT s.fence FROM slot s)) AND get_bit(r.open, (u.place - 1)::integer) = 1
+    ), empty AS MATERIALIZED (
+        SELECT s.* FROM slot s WHERE NOT EXISTS (SELECT FROM run WHERE run.fence = s.fence AND run.id = s.run_id)
+    ), mine AS MATERIALIZED (
+        SELECT rota.lane_try(array_agg(e.lane)) AS lanes FROM empty e
+    )
+    SELECT array_agg(e.run_id), array_agg(e.fence), count(*) FILTER (WHERE NOT e.adopted)
       INTO lost, lost_fences, freed
-      FROM rota.lane_slot s
-     WHERE (s.adopted OR s.taken_at < now() - interval '5 s')
-       AND NOT EXISTS (SELECT FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
-                        WHERE r.fence = s.fence AND o.id = s.run_id);
+      FROM empty e WHERE e.lane = ANY (ARRAY(SELECT unnest(m.lanes) FROM mine m));
     woken := 0;
     IF lost IS NOT NULL THEN
         PERFORM rota.lane_release(lost, lost_fences);
@@ -291,8 +311,9 @@ BEGIN
        AND NOT EXISTS (SELECT FROM rota.trigger_due d
                         WHERE d.lane = w.lane AND d.state = 'W' AND d.next_at <= now() AND NOT d.paused);
     IF idle IS NOT NULL THEN
-        woken := woken + rota.lane_wake(idle);
+        woken := woken + rota.lane_wake(rota.lane_try(idle));
     END IF;
+    released := rota.pause_sweep();
     RETURN NEXT;
 END $$;
 
@@ -377,6 +398,37 @@ BEGIN
        SET paused = coalesce(everywhere, f.paused), definition_revision = f.definition_revision + 1;
     PERFORM pg_notify('rota.wake', 'definitions');
     RETURN changed;
+END $$;
+
+-- Releases runs held for a pause that is over: whoever queued them, or put them back, saw it still, and
+-- whoever took it back could not see them yet. Returns how many.
+CREATE FUNCTION rota.pause_sweep() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint;
+BEGIN
+    WITH RECURSIVE paused AS ( -- each job once, however many of its runs are held
+        (SELECT p.job_id FROM rota.pending p WHERE p.held = 'P' ORDER BY p.job_id LIMIT 1)
+        UNION ALL
+        SELECT n.job_id FROM paused k CROSS JOIN LATERAL (
+               SELECT p.job_id FROM rota.pending p
+                WHERE p.job_id > k.job_id AND p.held = 'P' ORDER BY p.job_id LIMIT 1) n
+    ), run AS MATERIALIZED (
+        SELECT w.id
+          FROM paused k CROSS JOIN LATERAL (
+               SELECT p.id FROM rota.pending p
+                WHERE p.job_id = k.job_id AND p.held = 'P' LIMIT 10000 FOR UPDATE SKIP LOCKED) w
+         WHERE NOT EXISTS (SELECT FROM rota.job j WHERE j.id = k.job_id AND j.held)
+    ), back AS (
+        UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
+         WHERE p.id = ANY (ARRAY(SELECT run.id FROM run)) AND p.held = 'P'
+        RETURNING 1
+    )
+    SELECT count(*) INTO done FROM back;
+    IF done > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane'), pg_notify('rota.wake', '');
+    END IF;
+    RETURN done;
 END $$;
 
 -- What pause and resume have in common. Takes the lock of apply, which computes the same flags.

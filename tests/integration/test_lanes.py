@@ -12,7 +12,7 @@ import pytest
 from lane_tables import assert_no_overlap, create, pool
 from ledger import instant_text
 from statements import run
-from waiting import wait_until
+from waiting import holds_for, wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 LEASE_S = 4
@@ -296,16 +296,16 @@ def waiting(rota):
 
 def test_the_sweep_wakes_a_lane_whose_event_was_lost_and_only_once(rota):
     parked(rota, 3)
-    assert run(rota.db, "lane_sweep") == [(0, 1)]
+    assert run(rota.db, "lane_sweep") == [(0, 1, 0)]
     assert waiting(rota) == 2
-    assert run(rota.db, "lane_sweep") == [(0, 0)], "one of them is on its way"
+    assert run(rota.db, "lane_sweep") == [(0, 0, 0)], "one of them is on its way"
 
 
 def test_the_sweep_frees_slots_of_runs_that_are_out_no_more(rota):
     lane = parked(rota, 2)
     rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, taken_at) "
                     "SELECT %s, 1, id, 4711, 1, now() - interval '1 minute' FROM rota.job", (lane,))
-    assert run(rota.db, "lane_sweep") == [(1, 0)]
+    assert run(rota.db, "lane_sweep") == [(1, 0, 0)]
     assert waiting(rota) == 1 and rota.rows("SELECT * FROM rota.lane_slot") == []
 
 
@@ -314,6 +314,20 @@ def test_the_leader_sweeps(rota):
     node = rota.node()
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
     assert node.lines("lanes woken late")
+
+
+def test_a_lane_that_somebody_keeps_locked_costs_the_leader_nothing(rota):
+    """Say, an apply that was stopped in the middle: the leader's session has a lease to renew."""
+    lane = parked(rota, 2)
+    with psycopg.connect(rota.url) as stuck:
+        stuck.execute("SELECT pg_advisory_xact_lock(%s)", (lane,))
+        node = rota.node(lease="2s", heartbeat="200ms")
+        node.wait_for_line("leader of the housekeeping")
+        holds_for(lambda: rota.value("SELECT clock_timestamp() - renewed_at < '1.5 s' FROM rota.incarnation"), 4,
+                  "the lease to be renewed")
+        assert waiting(rota) == 2
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
+    assert not node.lines("cannot look after the lanes")
 
 
 @pytest.mark.parametrize("pointer,run_data,expected", [
