@@ -224,7 +224,7 @@ BEGIN
         SELECT w.kind, w.id
           FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank) AS place
                   FROM (SELECT 'p' AS kind, run.* FROM run UNION ALL SELECT 't', trigger.* FROM trigger) a) w
-          JOIN rota.job j ON j.id = w.job_id
+          LEFT JOIN rota.job j ON j.id = w.job_id -- a run may have been queued while its job was deleted
          WHERE w.place <= coalesce(j.lane_limit, 100)
                           - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)
     ), runs AS (
@@ -337,14 +337,16 @@ BEGIN
       FROM (SELECT q.id, rota.run_lane(q.job_id, q.trigger_id, q.data) AS lane
               FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
      WHERE p.id = w.id AND (p.lane IS DISTINCT FROM w.lane OR p.held = 'L' OR (p.route < 0) <> (w.lane IS NOT NULL));
-    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, adopted)
-    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence, true
-      FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lane ORDER BY x.id) AS place
-              FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
-                      FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
-                     WHERE r.job_ids && jobs AND u.job_id = ANY (jobs)) x
-             WHERE x.lane IS NOT NULL
-               AND NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = x.lane AND s.run_id = x.id AND s.fence = x.fence)) o;
+    -- their numbers are beyond those that claims use, which may take places in the same lanes meanwhile
+    INSERT INTO rota.lane_slot AS s (lane, slot, job_id, run_id, fence, adopted)
+    SELECT x.lane, 1073741824 + (x.id % 1073741824)::integer, x.job_id, x.id, x.fence, true
+      FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
+              FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
+             WHERE r.job_ids && jobs AND u.job_id = ANY (jobs)) x
+     WHERE x.lane IS NOT NULL
+       AND NOT EXISTS (SELECT FROM rota.lane_slot o WHERE o.lane = x.lane AND o.run_id = x.id AND o.fence = x.fence)
+    ON CONFLICT (lane, slot) DO UPDATE -- of an earlier claim of the run, not swept yet
+       SET job_id = excluded.job_id, run_id = excluded.run_id, fence = excluded.fence, taken_at = now();
     PERFORM pg_notify('rota.wake', 'lane');
 END $$;
 
@@ -482,14 +484,16 @@ $$;
 
 -- ---- runs on their way back ----
 
--- The route of a run that goes back to pending: its job's of now, at the priority it has.
-CREATE OR REPLACE FUNCTION rota.route_now(old_route integer, job integer) RETURNS integer
+-- The route of a run that goes back to pending: its job's handler of now, at the priority it has; whether
+-- it belongs to a lane says who knows the lane, as a limit may come or go between two looks at the job.
+CREATE FUNCTION rota.route_now(old_route integer, job integer, laned boolean) RETURNS integer
 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce((SELECT CASE WHEN j.handler = r.handler THEN r.id ELSE rota.route_of(j.handler, r.priority) END
-                            * CASE WHEN j.lane_limit IS NULL THEN 1 ELSE -1 END
-                       FROM rota.route r JOIN rota.job j ON j.id = job
-                      WHERE r.id = abs(old_route)), abs(old_route))
+    SELECT CASE WHEN laned THEN -1 ELSE 1 END
+           * coalesce((SELECT rota.route_of(j.handler, r.priority)
+                         FROM rota.route r JOIN rota.job j ON j.id = job AND j.handler <> r.handler
+                        WHERE r.id = abs(old_route)), abs(old_route))
 $$;
+DROP FUNCTION rota.route_now(integer, integer);
 
 -- As in 0001, and: into their lanes of now, whose slots they give back; held if their jobs are paused.
 CREATE OR REPLACE FUNCTION rota.put_back(mine integer, fences bigint[], slots integer[], delays_ms bigint[],
@@ -529,7 +533,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier, lane, held, held_due)
-        SELECT run.id, rota.route_now(run.route, run.job_id), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
+        SELECT run.id, rota.route_now(run.route, run.job_id, run.lane IS NOT NULL), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
                run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
                run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,
                run.checkpoint,
@@ -554,10 +558,11 @@ BEGIN
 END $$;
 
 -- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
--- running them. Until then the incarnation stays and `waits` is true.
+-- running them. Until then the incarnation stays and `waits` is true. The caller's session renews a lease:
+-- whom it had to wait for longer (55P03), it leaves to the next try.
 DROP FUNCTION rota.recover(integer);
 CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     dead_node text;
     lease_over boolean;
@@ -586,7 +591,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier, lane, held, held_due)
-        SELECT w.id, rota.route_now(w.route, w.job_id), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
+        SELECT w.id, rota.route_now(w.route, w.job_id, w.lane IS NOT NULL), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
                w.trigger_id, w.scheduled_at, w.enqueued_at,
                CASE WHEN w.recover THEN w.attempt ELSE w.attempt + 1 END, w.crashes, w.missed, true, w.data,
                w.checkpoint, rota.earlier_add(w.earlier, w.entry),

@@ -1,6 +1,7 @@
 """Jobs with a limit: their runs never overlap beyond it, whoever dies; nobody waits for a lane that is not
 his; what waits for one is woken by whoever leaves it."""
 
+import concurrent.futures
 import os
 import signal
 import sys
@@ -357,3 +358,57 @@ def test_two_claims_of_the_same_lane_cannot_both_have_it(rota):
         second.rollback()
     with pytest.raises(Exception, match="lane_slot_pkey"):
         rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 2, 2)", (lane,))
+
+
+def test_an_apply_gives_runs_that_are_out_a_place_beside_a_claim_of_the_same_lane(rota):
+    """Which has not committed yet: the apply can see neither its run nor its place."""
+    keyed = {"name": "keyed", "handler": "noop", "durable": True}
+    rota.apply({**keyed, "concurrency": {"limit": 1, "key": "/b"}})
+    rota.db.execute("INSERT INTO rota.node (name) VALUES ('n'); INSERT INTO rota.incarnation (node, state, lease_until, version, host, "
+                    "pid) VALUES ('n', 'running', now() + interval '1 h', '1', 'h', 1)")
+    rota.enqueue("keyed", "--data", '{"a": 1, "b": 2}')
+    rota.enqueue("keyed", "--data", '{"a": 2, "b": 1}')
+    first, second = (row[0] for row in rota.rows("SELECT id FROM rota.pending ORDER BY id"))
+    lanes = [rota.value("SELECT rota.lane_of(id, %s) FROM rota.job", value) for value in ("2", "1")]
+    take = ["1", None, None, "'{1}'", "'{}'", "'{}'", "'{}'"]
+    run(rota.db, "lane_take", *take[:1], f"'{{{first}}}'", f"'{{{lanes[0]}}}'", *take[3:])
+    rota.db.execute("UPDATE rota.job SET lane_key = '/a'")
+    with psycopg.connect(rota.url) as claim, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        run(claim, "lane_take", *take[:1], f"'{{{second}}}'", f"'{{{lanes[1]}}}'", *take[3:])
+        apply = thread.submit(psycopg.connect(rota.url, autocommit=True).execute, "SELECT rota.lanes_changed('{keyed}')")
+        wait_until(lambda: apply.done() or rota.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 5)
+        claim.commit()
+        apply.result(5)
+    assert rota.rows("SELECT run_id FROM rota.lane_slot WHERE lane = %s AND adopted", lanes[1]) == [(first,)]
+
+
+@pytest.mark.parametrize("statement", ["manifest_move_triggers", "manifest_touch_triggers"])
+def test_a_blocked_trigger_that_an_apply_has_in_hand_when_its_lane_is_freed_is_not_forgotten(rota, statement):
+    rota.apply({"name": "lone", "handler": "noop", "disallow_concurrent": True, "triggers": [{"name": "t", "every": "1h"}]})
+    rota.db.execute("UPDATE rota.trigger_due SET state = 'B', next_at = now() - interval '1 minute'")
+    trigger, lane = rota.rows("SELECT trigger_id, lane FROM rota.trigger_due")[0]
+    rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 1, 1)", (lane,))
+    with psycopg.connect(rota.url) as apply:
+        run(apply, "manifest_lock_due", f"'{{{trigger}}}'")
+        assert run(rota.db, "lane_release", "'{1}'", "'{1}'") == [(0,)]
+        if statement == "manifest_move_triggers":
+            run(apply, statement, f"'{{{trigger}}}'", "'{B}'", "ARRAY[now()]", "'{NULL}'", "'{0}'", "'{0}'", "'{0}'", "2")
+        else:
+            run(apply, statement, "'{t}'", "'{noop}'", "'{5}'", "2")
+    assert rota.value("SELECT state::text FROM rota.trigger_due") == "W"
+
+
+def test_a_run_that_was_parked_while_its_job_was_deleted_ends(rota):
+    parked(rota)
+    rota.db.execute("DELETE FROM rota.job")
+    node = rota.node()
+    wait_until(lambda: rota.rows("SELECT outcome FROM rota.task_history") == [("cancelled",)], 20, lambda: rota.open_work())
+    assert node.lines("lanes woken late"), "nobody else could"
+
+
+def test_a_run_goes_back_to_a_lane_or_to_none_as_one_look_at_its_job_says(rota):
+    """Its route and its lane come from different statements, between which an apply may commit."""
+    rota.apply({"name": "lone", "handler": "noop", "durable": True, "disallow_concurrent": True})
+    route_id = route(rota)
+    assert rota.value("SELECT rota.route_now(%s, id, false) FROM rota.job", -route_id) == route_id
+    assert rota.value("SELECT rota.route_now(%s, id, true) FROM rota.job", route_id) == -route_id
