@@ -1,6 +1,7 @@
 """Jobs with a limit: their runs never overlap beyond it, whoever dies; nobody waits for a lane that is not
 his; what waits for one is woken by whoever leaves it."""
 
+import concurrent.futures
 import os
 import signal
 import sys
@@ -9,42 +10,25 @@ import time
 import psycopg
 import pytest
 
+from lane_tables import assert_no_overlap, create, pool
+from ledger import instant_text
 from proxy import LossyProxy
 from statements import run
-from waiting import wait_until
+from waiting import holds_for, wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
-WORKER = os.path.join(os.path.dirname(__file__), "..", "lib", "exclusive_worker.py")
 LEASE_S = 4
-
-TABLES = """
-CREATE EXTENSION btree_gist;
-CREATE TABLE seat (lane text NOT NULL, run bigint NOT NULL, node text NOT NULL, pid integer NOT NULL, during tstzrange NOT NULL,
-                   EXCLUDE USING gist (lane WITH =, during WITH &&));
-CREATE TABLE visit (lane text NOT NULL, run bigint NOT NULL, trigger text, scheduled timestamptz NOT NULL,
-                    entered timestamptz NOT NULL DEFAULT clock_timestamp(), gone timestamptz);
-CREATE TABLE overlap (lane text NOT NULL, run bigint NOT NULL, why text NOT NULL, at timestamptz DEFAULT clock_timestamp());
-"""
 
 
 @pytest.fixture
 def lanes(rota):
-    for statement in TABLES.strip().split(";\n"):
-        rota.db.execute(statement)
+    create(rota)
     return rota
-
-
-def pool(rota, slots=8, processes=1):
-    return {"exclusive": {"command": ["/usr/bin/python3", WORKER, rota.url, str(slots)], "processes": processes}}
 
 
 def job(name, *triggers, **more):
     return {"name": name, "handler": "exclusive", "durable": True, "disallow_concurrent": True,
             "triggers": list(triggers), **more}
-
-
-def assert_no_overlap(rota):
-    assert rota.rows("SELECT lane, run, why FROM overlap") == []
 
 
 def assert_lanes_empty(rota):
@@ -162,6 +146,28 @@ def test_a_trigger_whose_lane_is_full_is_blocked_and_meets_the_misfire_policy_wh
     occurrences = round((next_at - first).total_seconds() / 0.5)
     assert fired + missed == occurrences, (fired, missed, misfired, occurrences)
     assert misfired >= 1 and missed >= 4
+    assert_nobody_was_forgotten([node])
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_trigger_that_does_not_take_the_place_it_was_woken_for_leaves_it_to_the_next(lanes, last):
+    """It is the first in the lane; by then nothing of it is to be fired any more."""
+    one = job("one", data={"lane": "one", "sleep": 4})
+    lanes.apply(one)
+    node = lanes.node(pools=pool(lanes))
+    lanes.enqueue("one")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the run to begin")
+    soon = int(time.time() * 1000) + 500
+    lanes.apply({**one, "triggers": [{"name": "skips", "every": "30s", "start_at": instant_text(soon), "misfire": "skip",
+                                      "misfire_threshold": "0s", "misfire_tolerance": "0s",
+                                      **({"end_at": instant_text(soon + 1000)} if last else {})}]})
+    wait_until(lambda: lanes.rows("SELECT state FROM rota.trigger_state WHERE state = 'blocked'"), 20, "the trigger to be blocked")
+    waits, = lanes.enqueue("one", "--data", '{"sleep": 0}')
+    wait_until(lambda: lanes.value("SELECT count(*) FROM rota.task_history") >= 1, 20, lambda: lanes.open_work())
+    freed = time.monotonic()
+    assert lanes.wait_history(waits)["status"] == "success"
+    assert time.monotonic() - freed < 2
+    assert lanes.rows("SELECT missed, fired, state FROM rota.trigger_due") == [(1, 0, "C" if last else "W")]
     assert_nobody_was_forgotten([node])
 
 
@@ -323,16 +329,16 @@ def waiting(rota):
 
 def test_the_sweep_wakes_a_lane_whose_event_was_lost_and_only_once(rota):
     parked(rota, 3)
-    assert run(rota.db, "lane_sweep") == [(0, 1)]
+    assert run(rota.db, "lane_sweep") == [(0, 1, 0)]
     assert waiting(rota) == 2
-    assert run(rota.db, "lane_sweep") == [(0, 0)], "one of them is on its way"
+    assert run(rota.db, "lane_sweep") == [(0, 0, 0)], "one of them is on its way"
 
 
 def test_the_sweep_frees_slots_of_runs_that_are_out_no_more(rota):
     lane = parked(rota, 2)
     rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, taken_at) "
                     "SELECT %s, 1, id, 4711, 1, now() - interval '1 minute' FROM rota.job", (lane,))
-    assert run(rota.db, "lane_sweep") == [(1, 0)]
+    assert run(rota.db, "lane_sweep") == [(1, 0, 0)]
     assert waiting(rota) == 1 and rota.rows("SELECT * FROM rota.lane_slot") == []
 
 
@@ -341,6 +347,20 @@ def test_the_leader_sweeps(rota):
     node = rota.node()
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
     assert node.lines("lanes woken late")
+
+
+def test_a_lane_that_somebody_keeps_locked_costs_the_leader_nothing(rota):
+    """Say, an apply that was stopped in the middle: the leader's session has a lease to renew."""
+    lane = parked(rota, 2)
+    with psycopg.connect(rota.url) as stuck:
+        stuck.execute("SELECT pg_advisory_xact_lock(%s)", (lane,))
+        node = rota.node(lease="2s", heartbeat="200ms")
+        node.wait_for_line("leader of the housekeeping")
+        holds_for(lambda: rota.value("SELECT clock_timestamp() - renewed_at < '1.5 s' FROM rota.incarnation"), 4,
+                  "the lease to be renewed")
+        assert waiting(rota) == 2
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
+    assert not node.lines("cannot look after the lanes")
 
 
 @pytest.mark.parametrize("pointer,run_data,expected", [
@@ -370,3 +390,57 @@ def test_two_claims_of_the_same_lane_cannot_both_have_it(rota):
         second.rollback()
     with pytest.raises(Exception, match="lane_slot_pkey"):
         rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 2, 2)", (lane,))
+
+
+def test_an_apply_gives_runs_that_are_out_a_place_beside_a_claim_of_the_same_lane(rota):
+    """Which has not committed yet: the apply can see neither its run nor its place."""
+    keyed = {"name": "keyed", "handler": "noop", "durable": True}
+    rota.apply({**keyed, "concurrency": {"limit": 1, "key": "/b"}})
+    rota.db.execute("INSERT INTO rota.node (name) VALUES ('n'); INSERT INTO rota.incarnation (node, state, lease_until, version, host, "
+                    "pid) VALUES ('n', 'running', now() + interval '1 h', '1', 'h', 1)")
+    rota.enqueue("keyed", "--data", '{"a": 1, "b": 2}')
+    rota.enqueue("keyed", "--data", '{"a": 2, "b": 1}')
+    first, second = (row[0] for row in rota.rows("SELECT id FROM rota.pending ORDER BY id"))
+    lanes = [rota.value("SELECT rota.lane_of(id, %s) FROM rota.job", value) for value in ("2", "1")]
+    take = ["1", None, None, "'{1}'", "'{}'", "'{}'", "'{}'"]
+    run(rota.db, "lane_take", *take[:1], f"'{{{first}}}'", f"'{{{lanes[0]}}}'", *take[3:])
+    rota.db.execute("UPDATE rota.job SET lane_key = '/a'")
+    with psycopg.connect(rota.url) as claim, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        run(claim, "lane_take", *take[:1], f"'{{{second}}}'", f"'{{{lanes[1]}}}'", *take[3:])
+        apply = thread.submit(psycopg.connect(rota.url, autocommit=True).execute, "SELECT rota.lanes_changed('{keyed}')")
+        wait_until(lambda: apply.done() or rota.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 5)
+        claim.commit()
+        apply.result(5)
+    assert rota.rows("SELECT run_id FROM rota.lane_slot WHERE lane = %s AND adopted", lanes[1]) == [(first,)]
+
+
+@pytest.mark.parametrize("statement", ["manifest_move_triggers", "manifest_touch_triggers"])
+def test_a_blocked_trigger_that_an_apply_has_in_hand_when_its_lane_is_freed_is_not_forgotten(rota, statement):
+    rota.apply({"name": "lone", "handler": "noop", "disallow_concurrent": True, "triggers": [{"name": "t", "every": "1h"}]})
+    rota.db.execute("UPDATE rota.trigger_due SET state = 'B', next_at = now() - interval '1 minute'")
+    trigger, lane = rota.rows("SELECT trigger_id, lane FROM rota.trigger_due")[0]
+    rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 1, 1)", (lane,))
+    with psycopg.connect(rota.url) as apply:
+        run(apply, "manifest_lock_due", f"'{{{trigger}}}'")
+        assert run(rota.db, "lane_release", "'{1}'", "'{1}'") == [(0,)]
+        if statement == "manifest_move_triggers":
+            run(apply, statement, f"'{{{trigger}}}'", "'{B}'", "ARRAY[now()]", "'{NULL}'", "'{0}'", "'{0}'", "'{0}'", "2")
+        else:
+            run(apply, statement, "'{t}'", "'{noop}'", "'{5}'", "2")
+    assert rota.value("SELECT state::text FROM rota.trigger_due") == "W"
+
+
+def test_a_run_that_was_parked_while_its_job_was_deleted_ends(rota):
+    parked(rota)
+    rota.db.execute("DELETE FROM rota.job")
+    node = rota.node()
+    wait_until(lambda: rota.rows("SELECT outcome FROM rota.task_history") == [("cancelled",)], 20, lambda: rota.open_work())
+    assert node.lines("lanes woken late"), "nobody else could"
+
+
+def test_a_run_goes_back_to_a_lane_or_to_none_as_one_look_at_its_job_says(rota):
+    """Its route and its lane come from different statements, between which an apply may commit."""
+    rota.apply({"name": "lone", "handler": "noop", "durable": True, "disallow_concurrent": True})
+    route_id = route(rota)
+    assert rota.value("SELECT rota.route_now(%s, id, false) FROM rota.job", -route_id) == route_id
+    assert rota.value("SELECT rota.route_now(%s, id, true) FROM rota.job", route_id) == -route_id
