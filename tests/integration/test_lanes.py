@@ -424,7 +424,8 @@ def test_a_blocked_trigger_that_an_apply_has_in_hand_when_its_lane_is_freed_is_n
         run(apply, "manifest_lock_due", f"'{{{trigger}}}'")
         assert run(rota.db, "lane_release", "'{1}'", "'{1}'") == [(0,)]
         if statement == "manifest_move_triggers":
-            run(apply, statement, f"'{{{trigger}}}'", "'{B}'", "ARRAY[now()]", "'{NULL}'", "'{0}'", "'{0}'", "'{0}'", "2")
+            run(apply, statement, f"'{{{trigger}}}'", "'{B}'", "ARRAY[now()]", "'{NULL}'", "'{0}'", "'{0}'", "'{0}'", "2",
+                "'{NULL}'")
         else:
             run(apply, statement, "'{t}'", "'{noop}'", "'{5}'", "2")
     assert rota.value("SELECT state::text FROM rota.trigger_due") == "W"
