@@ -295,6 +295,19 @@ def waiting(rota):
     return rota.value("SELECT count(*) FROM rota.pending WHERE held = 'L'")
 
 
+def test_the_most_urgent_of_a_lane_is_woken_first_however_many_wait_longer(rota):
+    """A step of priority is worth a minute; each kind of work has its place in one order."""
+    lane = parked(rota, 500)
+    rota.db.execute("UPDATE rota.pending SET held_due = now() - interval '1 second' * (500 - id % 500)")
+    urgent = rota.value("UPDATE rota.pending SET route = -rota.route_of('noop', 30::smallint), held_due = now() "
+                        "WHERE id = (SELECT max(id) FROM rota.pending) RETURNING id")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL") == [(urgent,)]
+    oldest = rota.value("SELECT id FROM rota.pending WHERE held = 'L' ORDER BY held_due LIMIT 1")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL AND id <> %s", urgent) == [(oldest,)]
+
+
 def test_the_sweep_wakes_a_lane_whose_event_was_lost_and_only_once(rota):
     parked(rota, 3)
     assert run(rota.db, "lane_sweep") == [(0, 1, 0)]

@@ -232,7 +232,7 @@ def within(rota, name, connection, arguments):
             db.execute(f"SET {setting} = {value}")
         db.add_notice_handler(lambda notice: plans.append(notice.message_primary))
         db.execute(f"PREPARE tried AS {statement(name)}")
-        db.execute(f"EXECUTE tried ({', '.join(arguments)})")
+        db.execute("EXECUTE tried" + (f" ({', '.join(arguments)})" if arguments else ""))
         db.rollback()
     return [Plan(json.loads(text[text.index("{"):])["Plan"]) for text in plans if "plan:" in text]
 
