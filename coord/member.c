@@ -153,6 +153,41 @@ static void compare_receipts(struct node *node, const int64_t *fences, size_t co
     m->unknown_step = acquire_number(node);
 }
 
+static int compare_fences(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+/*
+ * Receipts that memory knows and the database does not: while our session was gone another node
+ * took them over. Those of lanes wait for our lease, so that the incarnation may have lived on.
+ * What runs of the others runs twice, and is void here. Finished runs are left to their batch,
+ * which may just have cleared the receipt.
+ */
+static void end_taken(struct node *node, int64_t *fences, size_t count)
+{
+    struct run *run, *next;
+    int64_t ended = 0;
+    if (count > 0)
+        qsort(fences, count, sizeof *fences, compare_fences);
+    HASH_ITER (hh, node->runs->by_key, run, next) {
+        const int64_t *found = count == 0 ? NULL
+                                          : bsearch(&run->receipt->fence, fences, count,
+                                                    sizeof *fences, compare_fences);
+        if (run->fenced || run->place == RUN_FINISHED || found != NULL ||
+            run->receipt->since_boot_us >= node->member.sent_boot_us)
+            continue;
+        ended++;
+        run->fenced = true;
+        if (run->place == RUN_AT_WORKER)
+            workers_cancel(node->workers, run->key.id, run->key.fence, "fenced");
+    }
+    if (ended > 0)
+        log_warn(&node->log, "ending runs that another node has taken over",
+                 LOG_INT("runs", ended));
+}
+
 static void take_suspects(struct node *node, const PGresult *result)
 {
     size_t count, ignored;
@@ -178,6 +213,7 @@ static void take_beat(struct node *node, const PGresult *result)
     wake_route_seen(node, row_int32(result, 0, 4));
     int64_t *fences = row_int64s(result, 0, 5, &count);
     compare_receipts(node, fences, count);
+    end_taken(node, fences, count);
     free(fences);
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);

@@ -94,7 +94,7 @@ def test_free_slots_are_found_by_their_lanes(large):
 
 def test_the_sweep_looks_at_each_lane_once_however_many_wait_in_it(large):
     found = plans.within(large, "lane_sweep", "session", [])
-    assert_lean(found, 80 * LANES, sorted_rows=2 * LANES + 10, whole={"lane_slot"},
+    assert_lean(found, 12 * LANES, sorted_rows=2 * LANES + 10, whole={"lane_slot"},
                 indexes={"pending_parked", "trigger_due_blocked", "pending_paused"})
 
 

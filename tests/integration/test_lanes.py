@@ -40,6 +40,11 @@ def assert_nobody_was_forgotten(nodes):
     assert [line for node in nodes for line in node.lines("lanes woken late")] == []
 
 
+def sleepers(node):
+    """Its processes that run /bin/sleep."""
+    return [process for process in node.workers() if process.command.startswith("/bin/sleep")]
+
+
 def most_at_once(rota, lane):
     return rota.value("SELECT max(n) FROM (SELECT (SELECT count(*) FROM visit b WHERE b.lane = a.lane AND b.entered <= a.entered "
                       "AND (b.gone IS NULL OR b.gone > a.entered)) n FROM visit a WHERE a.lane = %s) counted", lane)
@@ -203,6 +208,31 @@ def test_plain_runs_of_a_dead_node_do_not_wait_for_its_lease(lanes):
                lambda: f"the plain run to be taken over: {lanes.open_work()}")
     assert lanes.value("SELECT count(*) FROM visit WHERE run = %s", held) == 1
     assert len(second.lines("recovered a dead node")) == 1
+    second.kill()
+
+
+def test_a_node_that_comes_back_within_its_lease_keeps_its_lanes_and_ends_what_others_have_taken_over(lanes):
+    settings = {"lease": "12s", "heartbeat": "500ms", "restart_delay": "0s", "exec_allow": "/bin/sleep"}
+    lanes.apply(job("one", data={"lane": "one", "sleep": 9}, requests_recovery=True),
+                {"name": "plain", "handler": "exec", "durable": True, "data": {"command": ["/bin/sleep", "600"]}})
+    first = lanes.node("n1", pools=pool(lanes), **settings)
+    held, = lanes.enqueue("one")
+    plain, = lanes.enqueue("plain")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the lane run to begin")
+    wait_until(lambda: sleepers(first), 10, "the plain run to begin")
+    second = lanes.node("n2", pools=pool(lanes), **settings)
+    first.send(signal.SIGSTOP)
+    lanes.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rota session n1 %'")
+    wait_until(lambda: sleepers(second), 8, "the plain run to be taken over")
+    first.send(signal.SIGCONT)
+    first.wait_for_line("ending runs that another node has taken over", 5)
+    wait_until(lambda: not sleepers(first), 8, "its copy to end")
+    row = lanes.wait_history(held)
+    assert (row["status"], row["node"], row["attempt"]) == ("success", "n1", 1)
+    assert not first.lines("declared dead") and sleepers(second)
+    assert lanes.where(plain)[0][:2] == ("started", "n2")
+    assert lanes.value("SELECT count(*) FROM visit") == 1
+    assert_no_overlap(lanes)
     second.kill()
 
 
