@@ -587,8 +587,12 @@ END $$;
 -- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
 -- running them. Until then the incarnation stays and `waits` is true. The caller's session renews a lease:
 -- whom it had to wait for longer (55P03), it leaves to the next try.
+--
+-- A clock that jumps would end leases before their time. believed: what time it is by a clock of the
+-- caller's that nobody sets; steady: for how long that has agreed with ours, NULL for always.
 DROP FUNCTION rota.recover(integer);
-CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
+CREATE FUNCTION rota.recover(dead integer, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL)
+RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
 LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     dead_node text;
@@ -597,7 +601,9 @@ DECLARE
     lane_fences bigint[];
     laned bigint;
 BEGIN
-    SELECT i.node, i.lease_until <= clock_timestamp() INTO dead_node, lease_over
+    SELECT i.node, i.lease_until <= least(clock_timestamp(), believed)
+                   AND (steady IS NULL OR i.lease_until - i.renewed_at <= steady)
+      INTO dead_node, lease_over
       FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;

@@ -277,4 +277,4 @@ def test_the_queries_for_a_stuck_run_work(db):
         queries = re.findall(r"^```sql\n(.*?)^```", file.read(), re.M | re.S)
     assert len(queries) >= 4
     for query in queries:
-        db.execute(query.replace(":id", "1"))
+        db.execute(query.replace(":id", "1").replace(":lane", "1"))
