@@ -94,7 +94,7 @@ ALTER TABLE rota.trigger_due
     ADD CONSTRAINT trigger_due_lane CHECK ((route < 0) = (lane IS NOT NULL)),
     ADD CONSTRAINT trigger_due_blocked CHECK (state <> 'B' OR lane IS NOT NULL);
 CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, next_at) WHERE lane IS NOT NULL AND state = 'W';
-CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, next_at) WHERE state = 'B';
+CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, route, next_at) WHERE state = 'B';
 
 ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
@@ -103,8 +103,8 @@ ALTER TABLE rota.pending
     ADD COLUMN made_up boolean NOT NULL DEFAULT false, -- by the misfire policy: paced for the whole fleet
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
-CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
-CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
+CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL AND held IS NULL;
+CREATE INDEX pending_parked ON rota.pending (lane, route, held_due) WHERE held = 'L';
 CREATE INDEX pending_made_up ON rota.pending (due) WHERE made_up;
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
@@ -196,7 +196,8 @@ BEGIN
 END $$;
 
 -- Wakes as many of those who wait for the lanes as fit: runs and triggers in one order of rank, the due
--- time less a minute for each step of priority. Returns how many.
+-- time less a minute for each step of priority. Within a route rank is the order of the due times, so that
+-- the heads of a lane's routes are all there is to compare. Returns how many.
 CREATE FUNCTION rota.lane_wake(lanes bigint[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -206,30 +207,56 @@ BEGIN
     FOR one IN SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane) ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock(one);
     END LOOP;
-    WITH lane AS MATERIALIZED (
-        SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane)
+    WITH waiting AS MATERIALIZED ( -- all of a lane are of one job, which may be deleted by now
+        SELECT l.lane, coalesce(
+                   (SELECT p.job_id FROM rota.pending p WHERE p.lane = l.lane AND p.held = 'L' ORDER BY p.route LIMIT 1),
+                   (SELECT t.job_id FROM rota.trigger t
+                     WHERE t.id = (SELECT d.trigger_id FROM rota.trigger_due d
+                                    WHERE d.lane = l.lane AND d.state = 'B' ORDER BY d.route LIMIT 1))) AS job_id
+          FROM (SELECT DISTINCT u.lane FROM unnest(lanes) AS u(lane)) l
+    ), lane AS MATERIALIZED (
+        SELECT w.lane, least(100, coalesce((SELECT j.lane_limit FROM rota.job j WHERE j.id = w.job_id), 100)
+                                  - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)) AS room
+          FROM waiting w WHERE w.job_id IS NOT NULL
     ), run AS MATERIALIZED (
-        SELECT l.lane, w.id, w.job_id, w.rank
-          FROM lane l CROSS JOIN LATERAL (
-               SELECT p.id, p.job_id, p.held_due - r.priority * interval '1 minute' AS rank
-                 FROM rota.pending p JOIN rota.route r ON r.id = abs(p.route)
-                WHERE p.lane = l.lane AND p.held = 'L'
-                ORDER BY p.held_due LIMIT 100 FOR UPDATE OF p SKIP LOCKED) w
+        SELECT l.lane, l.room, h.id, h.held_due - r.priority * interval '1 minute' AS rank
+          FROM lane l
+               CROSS JOIN LATERAL (
+               WITH RECURSIVE head AS (
+                   (SELECT p.route FROM rota.pending p WHERE p.lane = l.lane AND p.held = 'L' ORDER BY p.route LIMIT 1)
+                   UNION ALL
+                   SELECT n.route FROM head k CROSS JOIN LATERAL (
+                          SELECT p.route FROM rota.pending p
+                           WHERE p.lane = l.lane AND p.held = 'L' AND p.route > k.route ORDER BY p.route LIMIT 1) n)
+               SELECT k.route FROM head k) w
+               JOIN rota.route r ON r.id = -w.route
+               CROSS JOIN LATERAL (
+               SELECT p.id, p.held_due FROM rota.pending p
+                WHERE p.lane = l.lane AND p.held = 'L' AND p.route = w.route
+                ORDER BY p.held_due LIMIT l.room FOR UPDATE SKIP LOCKED) h
+         WHERE l.room > 0
     ), trigger AS MATERIALIZED (
-        SELECT l.lane, w.id, w.job_id, w.rank
-          FROM lane l CROSS JOIN LATERAL (
-               SELECT d.trigger_id AS id, t.job_id, d.next_at - r.priority * interval '1 minute' AS rank
-                 FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id
-                      JOIN rota.route r ON r.id = abs(d.route)
-                WHERE d.lane = l.lane AND d.state = 'B' AND NOT d.paused
-                ORDER BY d.next_at LIMIT 100 FOR UPDATE OF d SKIP LOCKED) w
+        SELECT l.lane, l.room, h.trigger_id AS id, h.next_at - r.priority * interval '1 minute' AS rank
+          FROM lane l
+               CROSS JOIN LATERAL (
+               WITH RECURSIVE head AS (
+                   (SELECT d.route FROM rota.trigger_due d WHERE d.lane = l.lane AND d.state = 'B' ORDER BY d.route LIMIT 1)
+                   UNION ALL
+                   SELECT n.route FROM head k CROSS JOIN LATERAL (
+                          SELECT d.route FROM rota.trigger_due d
+                           WHERE d.lane = l.lane AND d.state = 'B' AND d.route > k.route ORDER BY d.route LIMIT 1) n)
+               SELECT k.route FROM head k) w
+               JOIN rota.route r ON r.id = -w.route
+               CROSS JOIN LATERAL (
+               SELECT d.trigger_id, d.next_at FROM rota.trigger_due d
+                WHERE d.lane = l.lane AND d.state = 'B' AND d.route = w.route AND NOT d.paused
+                ORDER BY d.next_at LIMIT l.room FOR UPDATE SKIP LOCKED) h
+         WHERE l.room > 0
     ), chosen AS MATERIALIZED (
         SELECT w.kind, w.id
-          FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank) AS place
+          FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank, a.kind, a.id) AS place
                   FROM (SELECT 'p' AS kind, run.* FROM run UNION ALL SELECT 't', trigger.* FROM trigger) a) w
-          LEFT JOIN rota.job j ON j.id = w.job_id -- a run may have been queued while its job was deleted
-         WHERE w.place <= coalesce(j.lane_limit, 100)
-                          - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)
+         WHERE w.place <= w.room
     ), runs AS (
         UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
          WHERE p.id = ANY (ARRAY(SELECT c.id FROM chosen c WHERE c.kind = 'p')) AND p.held = 'L'
@@ -564,8 +591,12 @@ END $$;
 -- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
 -- running them. Until then the incarnation stays and `waits` is true. The caller's session renews a lease:
 -- whom it had to wait for longer (55P03), it leaves to the next try.
+--
+-- A clock that jumps would end leases before their time. believed: what time it is by a clock of the
+-- caller's that nobody sets; steady: for how long that has agreed with ours, NULL for always.
 DROP FUNCTION rota.recover(integer);
-CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
+CREATE FUNCTION rota.recover(dead integer, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL)
+RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
 LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     dead_node text;
@@ -574,7 +605,9 @@ DECLARE
     lane_fences bigint[];
     laned bigint;
 BEGIN
-    SELECT i.node, i.lease_until <= clock_timestamp() INTO dead_node, lease_over
+    SELECT i.node, i.lease_until <= least(clock_timestamp(), believed)
+                   AND (steady IS NULL OR i.lease_until - i.renewed_at <= steady)
+      INTO dead_node, lease_over
       FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;

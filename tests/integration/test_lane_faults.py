@@ -12,6 +12,7 @@ import pytest
 
 import lane_tables
 from ledger import instant_text
+from proxy import LossyProxy
 from waiting import wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
@@ -21,10 +22,22 @@ NODES = ("n1", "n2", "n3", "n4")
 CUSTOMERS = 6
 
 
+# What a node may say at its worst: all else is a fault.
+ERRORS = {"declared dead by another node: ending all runs, registering anew", "lease ended: workers with lane runs killed"}
+
+
 @pytest.fixture
 def lanes(rota):
     lane_tables.create(rota)
     return rota
+
+
+@pytest.fixture
+def proxy(rota):
+    """Loses answers of the work connections of half of the nodes."""
+    lossy = LossyProxy(rota.url, loss=0.01, seed=time.time_ns())
+    yield lossy
+    lossy.close()
 
 
 class Campaign:
@@ -186,20 +199,27 @@ class Campaign:
             self.done[f"unknown {name}"] = unknown
 
 
-def test_lanes_survive_whatever_happens(lanes):
+def start(lanes, proxy):
+    settings = {"pools": lane_tables.pool(lanes), "lease": f"{LEASE_S}s", "heartbeat": "300ms", "restart_delay": "1s"}
+    lossy = {"database_url": proxy.url, "session_database_url": lanes.url}
+    return lanes.start_nodes(*NODES[:2], **settings) + lanes.start_nodes(*NODES[2:], **settings, **lossy)
+
+
+def test_lanes_survive_whatever_happens(lanes, proxy):
     seed = int(os.environ.get("ROTA_TEST_SEED", time.time_ns() % 1000000))
     print(f"ROTA_TEST_SEED={seed}")
     campaign = Campaign(lanes, seed)
     lanes.apply(*campaign.jobs())
-    campaign.nodes = lanes.start_nodes(*NODES, pools=lane_tables.pool(lanes), lease=f"{LEASE_S}s", heartbeat="300ms",
-                                       restart_delay="1s")
+    campaign.nodes = start(lanes, proxy)
+    proxy.armed = True
     campaign.rage()
+    proxy.armed = False
     campaign.assert_all_is_over()
-    print(dict(campaign.done))
-    late = [(node.name, line) for node in campaign.nodes for line in node.lines("lanes woken late")]
-    print(f"woken late: {late}")
+    deadlocks = lanes.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    print(f"{dict(campaign.done)}, cut by the proxy: {proxy.cuts}, {deadlocks} deadlocks")
     lane_tables.assert_no_overlap(lanes)
     assert lanes.rows("SELECT * FROM rota.lane_state") == []
     campaign.assert_queued_runs_ended_once()
     campaign.assert_every_occurrence_is_accounted_for()
-    assert not late
+    assert not [(node.name, line) for node in campaign.nodes for line in node.lines("lanes woken late")]
+    assert {line["msg"] for node in campaign.nodes for line in node.lines(level="error")} <= ERRORS

@@ -41,6 +41,11 @@ def assert_nobody_was_forgotten(nodes):
     assert [line for node in nodes for line in node.lines("lanes woken late")] == []
 
 
+def sleepers(node):
+    """Its processes that run /bin/sleep."""
+    return [process for process in node.workers() if process.command.startswith("/bin/sleep")]
+
+
 def most_at_once(rota, lane):
     return rota.value("SELECT max(n) FROM (SELECT (SELECT count(*) FROM visit b WHERE b.lane = a.lane AND b.entered <= a.entered "
                       "AND (b.gone IS NULL OR b.gone > a.entered)) n FROM visit a WHERE a.lane = %s) counted", lane)
@@ -238,6 +243,31 @@ def test_plain_runs_of_a_dead_node_do_not_wait_for_its_lease(lanes):
     second.kill()
 
 
+def test_a_node_that_comes_back_within_its_lease_keeps_its_lanes_and_ends_what_others_have_taken_over(lanes):
+    settings = {"lease": "12s", "heartbeat": "500ms", "restart_delay": "0s", "exec_allow": "/bin/sleep"}
+    lanes.apply(job("one", data={"lane": "one", "sleep": 9}, requests_recovery=True),
+                {"name": "plain", "handler": "exec", "durable": True, "data": {"command": ["/bin/sleep", "600"]}})
+    first = lanes.node("n1", pools=pool(lanes), **settings)
+    held, = lanes.enqueue("one")
+    plain, = lanes.enqueue("plain")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the lane run to begin")
+    wait_until(lambda: sleepers(first), 10, "the plain run to begin")
+    second = lanes.node("n2", pools=pool(lanes), **settings)
+    first.send(signal.SIGSTOP)
+    lanes.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rota session n1 %'")
+    wait_until(lambda: sleepers(second), 8, "the plain run to be taken over")
+    first.send(signal.SIGCONT)
+    first.wait_for_line("ending runs that another node has taken over", 5)
+    wait_until(lambda: not sleepers(first), 8, "its copy to end")
+    row = lanes.wait_history(held)
+    assert (row["status"], row["node"], row["attempt"]) == ("success", "n1", 1)
+    assert not first.lines("declared dead") and sleepers(second)
+    assert lanes.where(plain)[0][:2] == ("started", "n2")
+    assert lanes.value("SELECT count(*) FROM visit") == 1
+    assert_no_overlap(lanes)
+    second.kill()
+
+
 def test_a_run_that_waits_for_its_next_attempt_holds_no_slot(lanes):
     lanes.apply(job("retried", data={"lane": "retried", "fail": "no"},
                     retry={"max_attempts": 2, "backoff": "fixed", "initial": "1h"}))
@@ -325,6 +355,19 @@ def parked(rota, count=1):
 
 def waiting(rota):
     return rota.value("SELECT count(*) FROM rota.pending WHERE held = 'L'")
+
+
+def test_the_most_urgent_of_a_lane_is_woken_first_however_many_wait_longer(rota):
+    """A step of priority is worth a minute; each kind of work has its place in one order."""
+    lane = parked(rota, 500)
+    rota.db.execute("UPDATE rota.pending SET held_due = now() - interval '1 second' * (500 - id % 500)")
+    urgent = rota.value("UPDATE rota.pending SET route = -rota.route_of('noop', 30::smallint), held_due = now() "
+                        "WHERE id = (SELECT max(id) FROM rota.pending) RETURNING id")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL") == [(urgent,)]
+    oldest = rota.value("SELECT id FROM rota.pending WHERE held = 'L' ORDER BY held_due LIMIT 1")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL AND id <> %s", urgent) == [(oldest,)]
 
 
 def test_the_sweep_wakes_a_lane_whose_event_was_lost_and_only_once(rota):
