@@ -71,7 +71,7 @@ class Campaign:
                             {"concurrency": {"limit": 1, "key": "/customer"}},
                             {"concurrency": {"limit": 2, "key": "/region"}}])
         again = {"max_attempts": 2, "backoff": "fixed", "initial": "200ms"}
-        return [
+        jobs = [
             self.job("often", self.trigger("often-1s", 1000), self.trigger("often-300ms", 300, misfire="fire_all"),
                      sleep=rng.choice([0.05, 0.2]), disallow_concurrent=True, priority=rng.choice([4, 5, 6])),
             self.job("slow", self.trigger("slow-1s", 1000, misfire_tolerance="0s"),
@@ -84,9 +84,11 @@ class Campaign:
             self.job("moving", self.trigger("moving-1", rng.choice([700, 900, 1500])),
                      self.trigger("moving-2", 1000), disallow_concurrent=True),
         ]
+        rng.choice(jobs)["triggers"].append(self.trigger("wanderer", 400))
+        return jobs
 
     KEPT = {"often-1s": 1000, "often-300ms": 300, "slow-1s": 1000, "slow-skip": 1000, "changing-500ms": 500,
-            "plain-1s": 1000, "plain-250ms": 250, "moving-2": 1000}
+            "plain-1s": 1000, "plain-250ms": 250, "moving-2": 1000, "wanderer": 400}
 
     # --- what is done ---
 
