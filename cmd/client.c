@@ -33,6 +33,7 @@ static int client_connect(struct client *client, const char *command,
     if (client->url == NULL)
         return -1;
     client->schema = settings_text(settings, SETTING_SCHEMA);
+    client->session_url = settings_text(settings, SETTING_SESSION_DATABASE_URL);
     client->base = event_base_new();
     const struct store_config config = {.base = client->base,
                                         .log = &client->log,
@@ -147,14 +148,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     *(bool *)arg = true;
 }
 
-static void turn_loop(struct event_base *base, int64_t duration_us)
+void client_pause(struct client *client, int64_t duration_us)
 {
     bool over = false;
     struct timeval pause = clock_timeval(duration_us);
-    struct event *timer = evtimer_new(base, on_tick, &over);
+    struct event *timer = evtimer_new(client->base, on_tick, &over);
     evtimer_add(timer, &pause);
     while (!over)
-        event_base_loop(base, EVLOOP_ONCE);
+        event_base_loop(client->base, EVLOOP_ONCE);
     event_free(timer);
 }
 
@@ -180,7 +181,7 @@ int client_wait_turn(struct client *client, enum statement_id statement,
         if (!told && isatty(STDERR_FILENO))
             fputs("waiting for an apply to end …\n", stderr);
         told = true;
-        turn_loop(client->base, TURN_RETRY_US);
+        client_pause(client, TURN_RETRY_US);
     }
     if (failed != 0 && is_busy(error)) {
         char text[TIME_TEXT_SIZE];

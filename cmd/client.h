@@ -16,6 +16,7 @@ struct client {
     struct store *store;
     struct log log;
     char *url;
+    const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
 };
 
@@ -55,7 +56,11 @@ int client_wait_turn(struct client *client, enum statement_id statement,
                      const struct store_params *params, int64_t wait_us, PGresult **ret_result,
                      struct rota_error *error);
 
-/* ERROR_NOT_FOUND: no "trigger" or "job" is called so, with the name that is nearest. Returns -1.
+/* Runs the loop for so long. */
+void client_pause(struct client *client, int64_t duration_us);
+
+/* ERROR_NOT_FOUND: no "trigger", "job" or "node" is called so, with the name that is nearest.
+ * Returns -1.
  */
 int client_unknown(struct client *client, const char *noun, const char *name,
                    struct rota_error *error);

@@ -27,6 +27,12 @@ static const struct command commands[] = {
     {"reset", cmd_reset, "take triggers out of error"},
     {"reschedule", cmd_reschedule, "a new schedule for a trigger"},
     {"delete", cmd_delete, "delete a job or a trigger"},
+    {"drain", cmd_drain, "a node stops, and lets its runs finish"},
+    {"standby", cmd_standby, "a node takes nothing more, and stays"},
+    {"resume-node", cmd_resume_node, "it fires again"},
+    {"evict", cmd_evict, "a node is declared dead, now"},
+    {"explain", cmd_explain, "why a run or a trigger has not run"},
+    {"doctor", cmd_doctor, "what hurts, or will: server, connections, nodes, work"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
@@ -52,7 +58,7 @@ static void print_commands(FILE *out)
           out);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].summary != NULL)
-            fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+            fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
     fputs(
         "\n`rota COMMAND --help` says more. Try: rota up -f deploy/examples/hello.json --nodes 3\n"
         "Exit status: 0 done, 1 refused or failed, 2 wrong call, 3 database out of reach,\n"

@@ -69,7 +69,8 @@ enum setting_scope {
     SCOPE_NODE = 2,
     SCOPE_UP = 4,
     SCOPE_ENQUEUE = 8,
-    SCOPE_ALL = 15,
+    SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT */
+    SCOPE_ALL = 31,
 };
 
 struct setting {

@@ -108,7 +108,8 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_DATABASE_URL] = {"database_url", SETTING_TEXT, SCOPE_ALL, .secret = true,
                               .help = "PostgreSQL to use: URI or connection string; better by "
                                       "environment or file, as others can see flags"},
-    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT, NODES, .secret = true,
+    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT, NODES | SCOPE_DOCTOR,
+                                      .secret = true,
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
     [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP,
@@ -173,9 +174,9 @@ static const struct setting table[SETTING_COUNT] = {
                              .help = "finished runs older than this are dropped; 0: never"},
     [SETTING_NOTIFY] = {"notify", SETTING_BOOL, NODES, .standard = "true",
                         .help = "wake nodes by NOTIFY; without it they poll more often"},
-    [SETTING_STANDBY] =
-        {"standby", SETTING_BOOL, NODES, .standard = "false",
-         .help = "initialise and register, but do not fire; started again without, it does"},
+    [SETTING_STANDBY] = {"standby", SETTING_BOOL, NODES, .standard = "false",
+                         .help =
+                             "initialise and register, but do not fire until `rota resume-node`"},
     [SETTING_DISABLE_SCHEDULER] = {"disable_scheduler", SETTING_BOOL, NODES, .standard = "false",
                                    .variable = "MB_DISABLE_SCHEDULER",
                                    .help = "initialise and register, but never fire"},

@@ -49,6 +49,7 @@ static void register_params(struct node *node, struct store_params *params)
     params_int32(params, getpid());
     params_texts(params, backends, 2);
     params_int32(params, node->lock_class);
+    params_int32(params, node->member.dead);
 }
 
 /*
@@ -97,6 +98,7 @@ int member_register(struct node *node, struct rota_error *error)
     if (failed != 0)
         return -1;
     registered(node, result);
+    control_begin(node, row_text(result, 0, 3), row_int64(result, 0, 4));
     PQclear(result);
     return 0;
 }
@@ -110,12 +112,27 @@ static void on_registered(void *arg, const struct store_answer *answer)
     if (answer->error != NULL)
         return; /* the next beat tries again */
     registered(node, answer->result);
+    control_heard(node, row_text(answer->result, 0, 3), row_int64(answer->result, 0, 4));
     member_announce(node);
     wake_look(node);
 }
 
+/* Runs of lanes that were taken from us and do not end: a new lease would let them go on. */
+static bool lanes_linger(const struct node *node)
+{
+    struct run *run, *next;
+    if (clock_boot_us() >= node->member.lease_until_boot_us)
+        return false; /* the guard has ended them */
+    HASH_ITER (hh, node->runs->by_key, run, next)
+        if (run->laned && run->place == RUN_AT_WORKER)
+            return true;
+    return false;
+}
+
 static void register_again(struct node *node)
 {
+    if (lanes_linger(node))
+        return; /* the next beat tries again */
     struct store_params params = {0};
     node->member.sent_boot_us = clock_boot_us();
     node->member.beating = true;
@@ -131,6 +148,7 @@ static void declared_dead(struct node *node)
     log_error(&node->log, "declared dead by another node: ending all runs, registering anew",
               LOG_INT("incarnation", node->member.incarnation),
               LOG_INT("runs", runs_count(node->runs)));
+    node->member.dead = node->member.incarnation;
     node->member.incarnation = 0;
     node->member.leader = false;
     HASH_ITER (hh, node->runs->by_key, run, next) {
@@ -177,6 +195,8 @@ static void take_beat(struct node *node, const PGresult *result)
     wake_next(node, WORK_LANE_PENDING, row_time(result, 0, 13));
     m->lanes = row_bool(result, 0, 14);
     node_sweep_lanes(node);
+    control_heard(node, row_text(result, 0, 15),
+                  row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     node_status(node);
 }
 
@@ -318,6 +338,13 @@ void member_begin(struct node *node)
     m->probe = evtimer_new(node->base, on_probe, node);
     on_beat(-1, 0, node);
     on_probe(-1, 0, node);
+}
+
+void member_beat_soon(struct node *node)
+{
+    struct timeval soon = clock_timeval(node->member.beating ? RELOCK_US : 0);
+    if (node->member.heartbeat != NULL)
+        evtimer_add(node->member.heartbeat, &soon);
 }
 
 void member_session_ready(struct node *node)

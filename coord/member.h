@@ -18,6 +18,7 @@ struct suspect; /* an incarnation whose lock was free at the last look: recover.
 
 struct member {
     int32_t incarnation; /* 0 before registration and while declared dead */
+    int32_t dead;        /* the one before, if it was declared dead */
     bool locked;         /* our session holds the incarnation's advisory lock */
     bool leader;
     bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
@@ -35,6 +36,8 @@ struct member {
     int64_t *unknown_receipts; /* of the last heartbeat: put back if still unknown at the next */
     size_t unknown_count;
     uint64_t unknown_step; /* the claim that was out then may be theirs, a later one cannot */
+    int64_t wish_number;   /* of the newest wish that was heard: control.c */
+    bool told_standby;     /* asked before this start to stand by */
     char session_name[64]; /* application names of our connections */
     char work_name[64];
 };
@@ -44,12 +47,19 @@ int member_register(struct node *node, struct rota_error *error);
 void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);
-void member_announce(struct node *node); /* handlers, slots, state into our row */
-void member_resign(struct node *node);   /* from the housekeeping */
+void member_announce(struct node *node);  /* handlers, slots, state into our row */
+void member_resign(struct node *node);    /* from the housekeeping */
+void member_beat_soon(struct node *node); /* there is something to hear */
 void member_end(struct node *node);
 
 /* What time it is for the database: it said so between sending and now. */
 void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us);
+
+/* control.c: what the node is asked to be; `wish` NULL: nothing. Begin: with what holds at the
+ * start. */
+void control_begin(struct node *node, const char *wish, int64_t number);
+void control_heard(struct node *node, const char *wish, int64_t number);
+bool control_notified(struct node *node, const char *payload); /* false: it is about work */
 
 /* reconcile.c */
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */

@@ -153,7 +153,7 @@ static void on_failed(void *arg, const struct rota_error *error)
 static void on_notified(void *arg, const char *payload)
 {
     struct node *node = arg;
-    if (node->state == NODE_RUNNING)
+    if (!control_notified(node, payload) && node->state == NODE_RUNNING)
         wake_notified(node, payload);
 }
 
@@ -235,15 +235,13 @@ static void on_changed(void *arg)
     wake_handlers_changed(arg);
 }
 
-static void stop(struct node *node, bool hurry);
-
 static void on_guard_lost(void *arg)
 {
     struct node *node = arg;
     log_error(&node->log, "the guard of the workers died and all workers with it: stopping");
     node->exit_code = ERROR_REFUSED;
     node->lost_guard = true;
-    stop(node, true);
+    node_stop(node, true);
 }
 
 /* From cancel to SIGTERM, and from there to SIGKILL: twice this must fit well into the grace. */
@@ -324,7 +322,7 @@ void node_drained(struct node *node)
     event_base_loopbreak(node->base);
 }
 
-static void stop(struct node *node, bool hurry)
+void node_stop(struct node *node, bool hurry)
 {
     bool again = node->stop;
     node->stop = true;
@@ -351,7 +349,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     struct node *node = arg;
     (void)what;
     log_info(&node->log, "signal", LOG_TEXT("name", number == SIGTERM ? "SIGTERM" : "SIGINT"));
-    stop(node, false);
+    node_stop(node, false);
 }
 
 /* ---- chores of the leader ---- */

@@ -2,8 +2,8 @@
  * A node: the coordinator's state, passed to every part of it. The parts are files of this folder,
  * each with a section of its own here; data goes one way through them: wake (wake.c) → acquire
  * (acquire.c) → fire (fire.c) → run (dispatch.c) → complete (complete.c) beside them: membership
- * (member.c), recovery (recover.c), definitions (definition.c), life cycle (lifecycle.c), start and
- * drain (node.c, start.c).
+ * (member.c), control from elsewhere (control.c), recovery (recover.c), definitions (definition.c),
+ * life cycle (lifecycle.c), start and drain (node.c, start.c).
  */
 #ifndef COORD_NODE_H
 #define COORD_NODE_H
@@ -60,6 +60,7 @@ bool node_may_claim(const struct node *node);       /* running, lease good, resu
 bool node_may_claim_lanes(const struct node *node); /* and more than half of the lease is left */
 int64_t node_database_now(const struct node *node); /* wall microseconds, as far as we know */
 void node_sweep_lanes(struct node *node);           /* the leader's, at each heartbeat */
+void node_stop(struct node *node, bool hurry);      /* as SIGTERM does; hurry: ends what runs */
 void node_drained(struct node *node);               /* asked after each completion while draining */
 void node_status(struct node *node);  /* tells HTTP that the loop turns and whether we are ready */
 void node_connect(struct node *node); /* opens the session and work connections */

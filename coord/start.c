@@ -233,6 +233,8 @@ static void begin(struct node *node)
         log_warn(&node->log, "Task scheduler disabled: this node is registered but fires nothing "
                              "(MB_DISABLE_SCHEDULER)");
         node_move(node, NODE_DISABLE);
+    } else if (node->member.told_standby) {
+        log_warn(&node->log, "standing by, as this node was told: `rota resume-node` lets it run");
     } else if (!node->config->standby) {
         node_move(node, NODE_START);
         log_info(&node->log, "Task scheduler started");

@@ -2,14 +2,15 @@
 -- $1 incarnation: its id
 -- $2 lease_ms: how long it may act without renewing
 -- $3 lock_class: first half of the advisory locks
--- $4 stand: whether to stand for leader (not while it is one: session locks are re-entrant)
+-- $4 stand: whether to stand for leader (not while it is one: session locks are re-entrant); one that does not
+--   run leaves it to those that do
 -- $5 routes: those it can serve now
 -- on: session
 WITH mine AS (
     UPDATE rota.incarnation i
        SET renewed_at = clock_timestamp(), lease_until = clock_timestamp() + $2::bigint * interval '1 ms'
-     WHERE i.id = $1::integer
-    RETURNING i.id
+     WHERE i.id = $1::integer AND i.evicted_at IS NULL
+    RETURNING i.id, i.node, i.state
 ), suspect AS MATERIALIZED (
     SELECT i.id, i.renewed_at, i.node
       FROM rota.incarnation i
@@ -21,7 +22,9 @@ WITH mine AS (
 )
 SELECT EXISTS (SELECT FROM mine),
        clock_timestamp(),
-       $4::boolean AND pg_try_advisory_lock($3::integer, 0),
+       CASE WHEN $4::boolean AND EXISTS (SELECT FROM mine m WHERE m.state = 'running' OR NOT EXISTS (
+                                             SELECT FROM rota.incarnation i WHERE i.id <> $1::integer AND i.state = 'running'))
+            THEN pg_try_advisory_lock($3::integer, 0) ELSE false END,
        (SELECT f.definition_revision FROM rota.fleet f),
        (SELECT coalesce(max(r.id), 0) FROM rota.route r),
        ARRAY(SELECT r.fence FROM rota.receipt r WHERE r.incarnation = $1::integer),
@@ -44,4 +47,7 @@ SELECT EXISTS (SELECT FROM mine),
        (SELECT min(s.lane) FROM rota.lane_slot s) IS NOT NULL
        OR (SELECT min(p.lane) FROM rota.pending p WHERE p.held = 'L') IS NOT NULL
        OR (SELECT min(d.lane) FROM rota.trigger_due d WHERE d.state = 'B') IS NOT NULL
-       OR (SELECT min(p.job_id) FROM rota.pending p WHERE p.held = 'P') IS NOT NULL
+       OR (SELECT min(p.job_id) FROM rota.pending p WHERE p.held = 'P') IS NOT NULL,
+       -- what it is asked to be
+       (SELECT n.wish FROM mine m JOIN rota.node n ON n.name = m.node),
+       (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node)

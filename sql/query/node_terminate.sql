@@ -4,3 +4,4 @@
 SELECT count(pg_terminate_backend(a.pid))
   FROM rota.incarnation i JOIN pg_stat_activity a ON a.application_name = ANY (i.backends)
  WHERE i.id = $1::integer AND a.usename = current_user
+   AND a.backend_start < coalesce(i.evicted_at, 'infinity') -- later ones are of its next life

@@ -26,12 +26,10 @@ def listed(rota, what, *more):
             for row in json.loads(rota.run("get", what, *more, "--json").stdout)["data"]}
 
 
-def test_the_examples_of_the_documentation_do_what_they_say(rota, tmp_path):
-    [manifest] = blocks("json")
-    (tmp_path / "billing.json").write_text(manifest)
-    rota.run("apply", "-f", str(tmp_path / "billing.json"))
-    steps = [step.split("\n", 1) for block in blocks("console") for step in block.removeprefix("$ ").split("\n$ ")]
-    assert len(steps) >= 12
+def act(rota, language, at_least):
+    """The commands of the examples, one after the other."""
+    steps = [step.split("\n", 1) for block in blocks(language) for step in block.removeprefix("$ ").split("\n$ ")]
+    assert len(steps) >= at_least
     for command, written in steps:
         program, *arguments = shlex.split(command)
         assert program == "rota"
@@ -39,8 +37,24 @@ def test_the_examples_of_the_documentation_do_what_they_say(rota, tmp_path):
         said = done.stdout if done.returncode == 0 else done.stderr
         assert agrees(said.strip(), written.strip()), f"{command}: {said!r} is not {written!r}"
         assert (done.returncode == 0) == (not written.startswith("rota "))
+
+
+def test_the_examples_of_the_documentation_do_what_they_say(rota, tmp_path):
+    [manifest] = blocks("json")
+    (tmp_path / "billing.json").write_text(manifest)
+    rota.run("apply", "-f", str(tmp_path / "billing.json"))
+    act(rota, "console", 12)
     for statement in "".join(blocks("sql")).splitlines():
         rota.rows(statement)
+
+
+def test_the_examples_about_nodes_do_what_they_say(rota):
+    first, second = rota.start_nodes("web-1", "web-2")
+    act(rota, "console nodes", 6)
+    assert first.wait() == 0
+    wait_until(lambda: rota.rows("SELECT state, wish FROM rota.node_state") == [("standby", "evict")], 10)
+    assert rota.rows("SELECT known, wish FROM rota.node_wish('web-2', 'run')") == [(True, "run")]
+    second.wait_ready()
 
 
 def test_get_shows_what_is_paused_and_by_what(rota):

@@ -1,0 +1,3 @@
+-- What time it is for the database.
+-- on: client
+SELECT clock_timestamp()

@@ -1,0 +1,3 @@
+-- To hear what doctor_notify tells.
+-- on: client
+LISTEN "rota.doctor"
