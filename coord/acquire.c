@@ -478,7 +478,7 @@ static void on_asked(void *arg, const struct store_answer *answer)
         acquire_failed(a, answer->error);
         return;
     }
-    node->member.clock_offset_us = row_time(answer->result, 0, WORK_KINDS) - clock_boot_us();
+    member_clock(node, row_time(answer->result, 0, WORK_KINDS), a->asked_boot_us);
     for (int work = 0; work < WORK_KINDS; work++)
         wake_next(node, (enum work)work, row_time(answer->result, 0, work));
     end_step(a);
@@ -490,6 +490,7 @@ void acquire_ask(struct node *node, const struct route *routes, size_t count)
     struct store_params params = {0};
     int32_t ids[NODE_ROUTES_MAX];
     acquire_begin(a, STEP_ASK, routes, count);
+    a->asked_boot_us = clock_boot_us();
     for (size_t i = 0; i < count; i++)
         ids[i] = routes[i].id;
     params_int32s(&params, ids, count);

@@ -93,22 +93,44 @@ void acquire_lane_triggers(struct acquire *a, const PGresult *result)
     ask_rooms(a);
 }
 
+/*
+ * A trigger may have been woken for a place that it does not take after all: nothing of it was to
+ * be fired, or what it makes waits for its turn. Then the next in its lane is woken, or all behind
+ * it would wait for the sweep.
+ */
+static void wake_others(struct acquire *a, const int64_t *lanes, size_t count)
+{
+    struct store_params params = {0};
+    if (count == 0)
+        return;
+    params_int64s(&params, lanes, count);
+    store_call(a->node->work, SQL_LANE_WAKE, &params, STORE_WITHIN, NULL, NULL);
+    store_params_free(&params);
+}
+
 static void decide_triggers(struct acquire *a)
 {
     int rooms[NODE_POOLS_MAX];
+    int64_t left[NODE_CLAIM_MAX];
+    size_t left_count = 0;
     acquire_rooms(a, rooms);
     fire_clear(a->fire);
     for (size_t i = 0; i < a->candidate_count; i++) {
         struct lane_candidate *candidate = &a->candidates[i];
-        candidate->input.lane = lane_rooms_find(&a->rooms, candidate->lane);
-        if (candidate->input.lane != NULL)
+        struct lane_room *room = lane_rooms_find(&a->rooms, candidate->lane);
+        size_t triggers = a->fire->trigger_count, runs = a->fire->run_count;
+        candidate->input.lane = room;
+        if (room != NULL)
             fire_decide(a->fire, &candidate->input, acquire_room_of(a, candidate->route, rooms));
+        if (a->fire->trigger_count > triggers && a->fire->run_count == runs && !lane_full(room))
+            left[left_count++] = candidate->lane;
     }
     if (a->fire->trigger_count == 0) {
         let_go(a);
         return;
     }
     acquire_lane_forget(a);
+    wake_others(a, left, left_count);
     acquire_fire(a);
 }
 

@@ -23,15 +23,20 @@ static bool serves(const struct worker_pool_view *view, const char *handler)
     return false;
 }
 
+static int room_in(const struct worker_pool_view *view, bool laned)
+{
+    return laned ? view->lane_slots : view->free_slots;
+}
+
 /* The pool with the most free slots that serves the handler; -1 if there is none. */
-static int pool_for(struct workers *workers, const char *handler)
+static int pool_for(struct workers *workers, const char *handler, bool laned)
 {
     const struct worker_pool_view *views;
     size_t count = workers_pools(workers, &views);
     int best = -1;
     for (size_t i = 0; i < count; i++)
-        if (views[i].free_slots > 0 && serves(&views[i], handler) &&
-            (best < 0 || views[i].free_slots > views[best].free_slots))
+        if (room_in(&views[i], laned) > 0 && serves(&views[i], handler) &&
+            (best < 0 || room_in(&views[i], laned) > room_in(&views[best], laned)))
             best = (int)i;
     return best;
 }
@@ -129,7 +134,7 @@ static void dispatch(struct node *node, struct run *run)
         complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
         return;
     }
-    int pool = pool_for(node->workers, run->job->handler);
+    int pool = pool_for(node->workers, run->job->handler, run->laned);
     if (pool < 0 || hand_over(node, run, pool) != 0)
         complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
 }

@@ -17,6 +17,8 @@
     (50 * US_PER_MS) /* our old session is ended, not gone: free for 700 ms, the lock would be our \
                         death */
 
+#define CLOCK_STEP_US (500 * US_PER_MS) /* no drift and no slow answer explains more */
+
 static void on_probe(evutil_socket_t fd, short what, void *arg);
 
 static const char *state_text(const struct node *node)
@@ -50,10 +52,21 @@ static void register_params(struct node *node, struct store_params *params)
     params_int32(params, node->member.dead);
 }
 
-/* What time it is for the database: it said so between sending and now. */
-static void set_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
+/*
+ * A clock that jumps (somebody set it, another server took over) ends leases before their time:
+ * whoever would act on that has to know.
+ */
+void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
 {
-    node->member.clock_offset_us = database_us - (sent_boot_us + clock_boot_us()) / 2;
+    struct member *m = &node->member;
+    int64_t now = clock_boot_us(), before = m->clock_offset_us;
+    m->clock_offset_us = database_us - (sent_boot_us + now) / 2;
+    int64_t step = m->clock_offset_us - before;
+    if (before == 0 || llabs(step) <= CLOCK_STEP_US + (now - sent_boot_us) / 2)
+        return;
+    m->clock_stepped_boot_us = now;
+    log_warn(&node->log, "the clock of the database has jumped: leases of lanes count anew",
+             LOG_INT("by_ms", step / US_PER_MS));
 }
 
 static void renewed(struct node *node, int64_t sent_boot_us)
@@ -69,7 +82,7 @@ static void registered(struct node *node, const PGresult *result)
     m->incarnation = row_int32(result, 0, 0);
     m->locked = row_bool(result, 0, 1);
     m->leader = false;
-    set_clock(node, row_time(result, 0, 2), m->sent_boot_us);
+    member_clock(node, row_time(result, 0, 2), m->sent_boot_us);
     renewed(node, m->sent_boot_us);
     log_info(&node->log, "node registered", LOG_INT("incarnation", m->incarnation));
 }
@@ -164,7 +177,7 @@ static void take_beat(struct node *node, const PGresult *result)
 {
     struct member *m = &node->member;
     size_t count;
-    set_clock(node, row_time(result, 0, 1), m->sent_boot_us);
+    member_clock(node, row_time(result, 0, 1), m->sent_boot_us);
     renewed(node, m->sent_boot_us);
     if (row_bool(result, 0, 2)) {
         m->leader = true;

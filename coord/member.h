@@ -25,9 +25,10 @@ struct member {
                        */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
-    int64_t sent_boot_us;        /* since then */
-    int64_t lease_until_boot_us; /* may act until then: counted from when the renewal was sent */
-    int64_t clock_offset_us;     /* database wall clock minus our boot clock */
+    int64_t sent_boot_us;          /* since then */
+    int64_t lease_until_boot_us;   /* may act until then: counted from when the renewal was sent */
+    int64_t clock_offset_us;       /* database wall clock minus our boot clock */
+    int64_t clock_stepped_boot_us; /* when it was seen to jump; 0: never */
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
     struct event *heartbeat;
     struct event *probe;
@@ -50,6 +51,9 @@ void member_announce(struct node *node);  /* handlers, slots, state into our row
 void member_resign(struct node *node);    /* from the housekeeping */
 void member_beat_soon(struct node *node); /* there is something to hear */
 void member_end(struct node *node);
+
+/* What time it is for the database: it said so between sending and now. */
+void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us);
 
 /* control.c: what the node is asked to be; `wish` NULL: nothing. Begin: with what holds at the
  * start. */

@@ -376,6 +376,10 @@ static void on_swept(void *arg, const struct store_answer *answer)
     if (freed + woken > 0)
         log_warn(&node->log, "lanes woken late: their event was lost",
                  LOG_INT("slots_freed", freed), LOG_INT("woken", woken));
+    int64_t released = row_int64(answer->result, 0, 2);
+    if (released > 0)
+        log_info(&node->log, "held runs released: their pause was taken back while they were held",
+                 LOG_INT("runs", released));
 }
 
 /* Asked at each heartbeat. Events do all of this; here is what bounds the loss of one. */

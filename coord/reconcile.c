@@ -1,8 +1,7 @@
 /*
  * Reconciliation: at each heartbeat the receipts that the database has of this node beside those it
  * knows of. What only the database has is a claim whose answer was lost; what only memory has was
- * taken by somebody else, and what still runs of it is void. Either has to show twice, as the two
- * are not looked at in the same moment.
+ * taken by somebody else, and what still runs of it is void.
  */
 #include "coord/node.h"
 
@@ -10,7 +9,8 @@
 
 #include <stdlib.h>
 
-/* Those that memory does not know at two heartbeats: their claim's answer was lost. */
+/* Those that memory does not know at two heartbeats: their claim's answer was lost; at one it may
+ * be on its way. */
 static void put_back_unknown(struct node *node, const int64_t *fences, size_t count)
 {
     struct member *m = &node->member;
@@ -33,44 +33,39 @@ static void put_back_unknown(struct node *node, const int64_t *fences, size_t co
     m->unknown_step = acquire_number(node);
 }
 
-/* What runs of a receipt that is ours no more. Finished runs of it are refused when written. */
-static size_t end_runs(struct node *node, const struct receipt *receipt)
-{
-    size_t count = 0;
-    struct run *run, *next;
-    HASH_ITER (hh, node->runs->by_key, run, next) {
-        if (run->receipt != receipt || run->place == RUN_FINISHED || run->fenced)
-            continue;
-        count++;
-        run->fenced = true;
-        if (run->place == RUN_AT_WORKER)
-            workers_cancel(node->workers, run->key.id, run->key.fence, "fenced");
-    }
-    return count;
-}
-
 static int compare_fences(const void *a, const void *b)
 {
     int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
     return (left > right) - (left < right);
 }
 
+/*
+ * Receipts that memory knows and the database does not: while our session was gone another node
+ * took them over. Those of lanes wait for our lease, so that the incarnation may have lived on.
+ * What runs of the others runs twice, and is void here. Finished runs are left to their batch,
+ * which may just have cleared the receipt.
+ */
 static void end_taken(struct node *node, int64_t *fences, size_t count)
 {
-    size_t ended = 0;
-    struct receipt *receipt, *next;
+    struct run *run, *next;
+    int64_t ended = 0;
     if (count > 0)
         qsort(fences, count, sizeof *fences, compare_fences);
-    HASH_ITER (hh, node->runs->receipts, receipt, next) {
-        bool there = count > 0 && bsearch(&receipt->fence, fences, count, sizeof *fences,
-                                          compare_fences) != NULL;
-        receipt->absent = there ? 0 : receipt->absent + 1;
-        if (receipt->absent == 2)
-            ended += end_runs(node, receipt);
+    HASH_ITER (hh, node->runs->by_key, run, next) {
+        const int64_t *found = count == 0 ? NULL
+                                          : bsearch(&run->receipt->fence, fences, count,
+                                                    sizeof *fences, compare_fences);
+        if (run->fenced || run->place == RUN_FINISHED || found != NULL ||
+            run->receipt->since_boot_us >= node->member.sent_boot_us)
+            continue;
+        ended++;
+        run->fenced = true;
+        if (run->place == RUN_AT_WORKER)
+            workers_cancel(node->workers, run->key.id, run->key.fence, "fenced");
     }
     if (ended > 0)
-        log_warn(&node->log, "runs that somebody else has taken over are ended",
-                 LOG_INT("runs", (int64_t)ended));
+        log_warn(&node->log, "ending runs that another node has taken over",
+                 LOG_INT("runs", ended));
 }
 
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count)

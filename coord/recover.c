@@ -70,7 +70,13 @@ static void on_terminated(void *arg, const struct store_answer *answer)
         return;
     }
     struct store_params params = {0};
+    int64_t stepped = node->member.clock_stepped_boot_us;
     params_int32(&params, taking->id);
+    params_time(&params, node_database_now(node));
+    if (stepped != 0)
+        params_int64(&params, (clock_boot_us() - stepped) / US_PER_MS);
+    else
+        params_null(&params);
     store_call(node->session, SQL_NODE_RECOVER, &params, 0, on_recovered, taking);
     store_params_free(&params);
 }

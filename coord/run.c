@@ -1,6 +1,7 @@
 /* Runs in flight: see run.h. */
 #include "coord/run.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <assert.h>
@@ -22,6 +23,7 @@ struct receipt *runs_receipt(struct runs *runs, int64_t fence, uint32_t size)
     struct receipt *receipt = mem_alloc(sizeof *receipt);
     receipt->fence = fence;
     receipt->size = size;
+    receipt->since_boot_us = clock_boot_us();
     HASH_ADD(hh, runs->receipts, fence, sizeof receipt->fence, receipt);
     return receipt;
 }

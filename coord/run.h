@@ -14,9 +14,9 @@ enum run_place { RUN_CLAIMED, RUN_AT_WORKER, RUN_FINISHED };
 
 struct receipt {
     int64_t fence;
-    uint32_t size; /* bits, set or not */
-    uint32_t open; /* runs of it still in flight here */
-    int absent;    /* heartbeats in a row at which the database did not have it */
+    uint32_t size;         /* bits, set or not */
+    uint32_t open;         /* runs of it still in flight here */
+    int64_t since_boot_us; /* when we heard that it is ours */
     UT_hash_handle hh;
 };
 

@@ -17,6 +17,7 @@
 #define FAILED_PAUSE_US  (250 * US_PER_MS)
 #define MISSED_PAUSE_US  (1 * US_PER_MS) /* doubled for each time in a row */
 #define MISSED_SHIFT_MAX 7
+#define LANES_AHEAD_US   (60 * US_PER_SECOND) /* their worker is ready by then */
 
 struct known_route {
     int32_t id;
@@ -38,7 +39,10 @@ struct wake {
     size_t handler_count;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* with room, as of the last look */
     size_t route_count;
+    struct route lane_routes[NODE_ROUTES_MAX]; /* the same for what belongs to lanes */
+    size_t lane_route_count;
     bool starved;               /* some route had no room at the last look: a free slot is news */
+    bool lanes_starved;         /* the same for lanes */
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
@@ -47,6 +51,7 @@ struct wake {
 };
 
 static void decide(struct wake *w);
+static bool lanes_due(const struct wake *w, int64_t now_us);
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
@@ -199,7 +204,7 @@ void wake_handlers_changed(struct node *node)
         member_announce(node);
     if (handlers_mark(w) != before || w->stale)
         load_routes(w);
-    if (w->starved)
+    if (w->starved || (w->lanes_starved && lanes_due(w, node_database_now(node))))
         w->ask = true;
     decide_soon(w);
 }
@@ -221,15 +226,30 @@ size_t wake_handlers(struct node *node, const char *const **ret_handlers)
 
 /* The pool that takes a handler's next run: the one with the most free slots. -1: nobody serves it.
  */
-static int pool_for(const struct worker_pool_view *views, size_t count, const char *handler)
+static int pool_for(const struct worker_pool_view *views, size_t count, const int *rooms,
+                    const char *handler)
 {
     int best = -1;
     for (size_t i = 0; i < count && i < NODE_POOLS_MAX; i++)
         for (const char *const *at = views[i].handlers; *at != NULL; at++)
-            if (strcmp(*at, handler) == 0 &&
-                (best < 0 || views[i].free_slots > views[best].free_slots))
+            if (strcmp(*at, handler) == 0 && (best < 0 || rooms[i] > rooms[best]))
                 best = (int)i;
     return best;
+}
+
+/* Routes with room among those known; `sign` -1: of lanes. False: some have none. */
+static bool find_routes(const struct wake *w, const struct worker_pool_view *views, size_t pools,
+                        const int *rooms, int sign, struct route *ret_routes, size_t *ret_count)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->known_count && count < NODE_ROUTES_MAX; i++) {
+        int pool = pool_for(views, pools, rooms, w->known[i].handler);
+        if (pool >= 0 && rooms[pool] > 0)
+            ret_routes[count++] =
+                (struct route){sign * w->known[i].id, w->known[i].priority, pool, rooms[pool]};
+    }
+    *ret_count = count;
+    return count == w->known_count;
 }
 
 static void look_at_rooms(struct wake *w)
@@ -237,21 +257,20 @@ static void look_at_rooms(struct wake *w)
     const struct worker_pool_view *views;
     size_t pools = workers_pools(w->node->workers, &views);
     int left = NODE_CLAIM_MAX; /* of the pools together: what one claim may bring */
-    int rooms[NODE_POOLS_MAX];
+    int rooms[NODE_POOLS_MAX], lane_rooms[NODE_POOLS_MAX];
     for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++) {
-        rooms[i] = views[i].free_slots < left ? views[i].free_slots : left;
-        left -= rooms[i];
+        int most =
+            views[i].free_slots > views[i].lane_slots ? views[i].free_slots : views[i].lane_slots;
+        most = most < left ? most : left; /* the same for both kinds, where both have any */
+        rooms[i] = views[i].free_slots > 0 ? most : 0;
+        lane_rooms[i] = views[i].lane_slots > 0 ? most : 0;
+        left -= most;
     }
-    w->route_count = 0;
-    w->starved = false;
-    for (size_t i = 0; i < w->known_count && w->route_count < NODE_ROUTES_MAX; i++) {
-        int pool = pool_for(views, pools, w->known[i].handler);
-        if (pool >= 0 && rooms[pool] > 0)
-            w->routes[w->route_count++] =
-                (struct route){w->known[i].id, w->known[i].priority, pool, rooms[pool]};
-        else
-            w->starved = true;
-    }
+    bool all = find_routes(w, views, pools, rooms, 1, w->routes, &w->route_count);
+    bool all_lanes =
+        find_routes(w, views, pools, lane_rooms, -1, w->lane_routes, &w->lane_route_count);
+    w->starved = !all;
+    w->lanes_starved = !all_lanes;
 }
 
 void wake_routes(struct node *node, const struct route **ret_routes, size_t *ret_count)
@@ -279,8 +298,9 @@ static bool lanes_due(const struct wake *w, int64_t now_us)
  */
 static int due_work(const struct wake *w, int64_t now_us)
 {
-    int kinds = node_may_claim_lanes(w->node) ? WORK_KINDS : WORK_LANE_TRIGGERS;
-    for (int work = 0; work < kinds; work++)
+    bool lanes = node_may_claim_lanes(w->node) && w->lane_route_count > 0;
+    int kinds = lanes ? WORK_KINDS : WORK_LANE_TRIGGERS;
+    for (int work = w->route_count > 0 ? 0 : WORK_LANE_TRIGGERS; work < kinds; work++)
         if (is_due(w->due_us[work], now_us))
             return work;
     return WORK_KINDS;
@@ -288,11 +308,8 @@ static int due_work(const struct wake *w, int64_t now_us)
 
 static void add_lane_routes(struct wake *w)
 {
-    size_t count = w->route_count;
-    for (size_t i = 0; i < count; i++) {
-        w->routes[w->route_count] = w->routes[i];
-        w->routes[w->route_count++].id = -w->routes[i].id;
-    }
+    memcpy(w->routes + w->route_count, w->lane_routes, w->lane_route_count * sizeof *w->routes);
+    w->route_count += w->lane_route_count;
 }
 
 static void sleep_until(struct wake *w, int64_t now_us)
@@ -326,13 +343,13 @@ static void decide(struct wake *w)
         return;
     }
     look_at_rooms(w);
-    if (w->route_count == 0)
-        return;
     int64_t now = node_database_now(node);
     int work = due_work(w, now);
+    if (lanes_due(w, now))
+        add_lane_routes(w);
+    if (w->route_count == 0)
+        return;
     if (work < WORK_KINDS) {
-        if (lanes_due(w, now))
-            add_lane_routes(w);
         acquire_work(node, (enum work)work, w->routes, w->route_count);
     } else if (w->ask) {
         w->ask = false;
@@ -356,7 +373,10 @@ static void earlier(int64_t *when_us, int64_t candidate_us)
 
 void wake_next(struct node *node, enum work work, int64_t due_us)
 {
+    bool lanes = work == WORK_LANE_TRIGGERS || work == WORK_LANE_PENDING;
     earlier(&node->wake->due_us[work], due_us);
+    if (lanes && due_us != STORE_NULL_TIME && due_us < node_database_now(node) + LANES_AHEAD_US)
+        workers_want_lanes(node->workers);
     decide_soon(node->wake);
 }
 

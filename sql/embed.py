@@ -4,7 +4,8 @@
 usage: embed.py header|source OUT FILE...
 
 A query file is one statement. Its head comment says what it does, on which connections it is
-prepared (`-- on: work session client`), and names every parameter (`-- $1 name: meaning`).
+prepared (`-- on: work session client`), and names every parameter (`-- $1 name: meaning`). What
+several statements share is a file of sql/part, put in by a line `-- include ../part/name.sql`.
 """
 import os
 import re
@@ -29,8 +30,15 @@ def c_string(text):
     return "\n".join(out) or '    ""'
 
 
+def included(path, line):
+    """The text of a part that several statements share."""
+    with open(os.path.join(os.path.dirname(path), line.split()[2]), encoding="utf-8") as part:
+        return "".join(l for l in part if not l.startswith("--")).rstrip("\n")
+
+
 def read_query(path):
     text = open(path, encoding="utf-8").read()
+    text = re.sub(r"^-- include .*$", lambda line: included(path, line.group(0)), text, flags=re.M)
     head = [l for l in text.splitlines() if l.startswith("--")]
     body = "\n".join(l for l in text.splitlines() if not l.startswith("--")).strip().rstrip(";") + "\n"
     roles = [r for l in head if l.startswith("-- on:") for r in l[6:].split()]

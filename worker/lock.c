@@ -17,8 +17,7 @@ struct lock {
 
 static struct lock *find_ref(struct process *process, int64_t ref)
 {
-    LIST_EACH(&process->locks, struct lock, in_process, lock)
-    {
+    LIST_EACH (&process->locks, struct lock, in_process, lock) {
         if (lock->ref == ref)
             return lock;
     }
@@ -27,8 +26,7 @@ static struct lock *find_ref(struct process *process, int64_t ref)
 
 static struct lock *find_of_run(struct process *process, const struct run *run)
 {
-    LIST_EACH(&process->locks, struct lock, in_process, lock)
-    {
+    LIST_EACH (&process->locks, struct lock, in_process, lock) {
         if (lock->id == run->id && lock->fence == run->fence)
             return lock;
     }
@@ -41,8 +39,7 @@ static struct process *find_number(struct workers *workers, uint64_t number, str
     for (size_t p = 0; p < workers->pool_count; p++) {
         for (int i = 0; i < workers->pools[p].process_count; i++) {
             struct process *process = &workers->pools[p].processes[i];
-            LIST_EACH(&process->locks, struct lock, in_process, lock)
-            {
+            LIST_EACH (&process->locks, struct lock, in_process, lock) {
                 if (lock->number == number) {
                     *ret_lock = lock;
                     return process;

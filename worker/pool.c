@@ -1,4 +1,7 @@
-/* A pool: its command, the names of what its workers serve, and who of them takes a run. */
+/*
+ * A pool: its command, the names of what its workers serve, and who of them takes a run. Lane runs
+ * and others share a process only where it cannot be helped: when the lease ends, all of it dies.
+ */
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -63,14 +66,16 @@ static void process_init(struct process *process, struct pool *pool)
 void pool_init(struct pool *pool, struct workers *workers, const struct worker_config *config,
                const struct worker_pool_config *pool_config)
 {
-    int count = pool_config->processes > 0 ? pool_config->processes : 1;
+    bool builtin = pool_config->command == NULL;
+    int count = (pool_config->processes > 0 ? pool_config->processes : 1) + builtin;
     int slots = pool_config->slots > 0 ? pool_config->slots : 1;
     *pool = (struct pool){.workers = workers,
                           .name = mem_string(pool_config->name),
                           .processes = mem_array((size_t)count, sizeof *pool->processes),
-                          .process_count = count};
+                          .process_count = count,
+                          .split = builtin};
     pool->live = mem_array(1, sizeof *pool->live);
-    if (pool_config->command != NULL)
+    if (!builtin)
         pool->command = copy_command(pool_config->command);
     else
         pool->command = builtin_command(config, pool_config->name, slots);
@@ -149,16 +154,30 @@ int64_t process_free_slots(const struct process *process)
     return process->slots - process->busy;
 }
 
+/* Whether runs of this kind may go there at all. */
+static bool process_is_for(const struct process *process, bool lane)
+{
+    const struct pool *pool = process->pool;
+    return !pool->split || lane == (process == &pool->processes[pool->process_count - 1]);
+}
+
+/* It has only runs of this kind, or none: no other dies with it. */
+static bool process_keeps_apart(const struct process *process, bool lane)
+{
+    return lane ? process->lanes == process->busy : process->lanes == 0;
+}
+
 /*
  * A run that must be alone needs an empty worker. Where there is none, the one with the fewest runs
  * gets no more for a while, so that others cannot keep it out for ever.
  */
-static struct process *pool_pick_empty(struct pool *pool, int handler)
+static struct process *pool_pick_empty(struct pool *pool, int handler, bool lane)
 {
     struct process *least = NULL;
     for (int i = 0; i < pool->process_count; i++) {
         struct process *process = &pool->processes[i];
-        if (!process_takes(process) || !process_has(process, handler))
+        if (!process_takes(process) || !process_has(process, handler) ||
+            !process_is_for(process, lane))
             continue;
         if (least == NULL || process->busy < least->busy)
             least = process;
@@ -178,15 +197,20 @@ struct process *pool_pick(struct pool *pool, const struct worker_run *run)
     if (handler < 0)
         return NULL;
     if (run->alone)
-        return pool_pick_empty(pool, handler);
+        return pool_pick_empty(pool, handler, run->lane);
     struct process *best = NULL;
     int64_t best_free = 0;
+    bool best_apart = false;
     for (int i = 0; i < pool->process_count; i++) {
         struct process *process = &pool->processes[i];
-        int64_t free_slots = process_has(process, handler) ? process_free_slots(process) : 0;
-        if (free_slots > best_free) {
+        bool possible = process_has(process, handler) && process_is_for(process, run->lane);
+        int64_t free_slots = possible ? process_free_slots(process) : 0;
+        bool apart = process_keeps_apart(process, run->lane);
+        if (free_slots > 0 &&
+            (apart > best_apart || (apart == best_apart && free_slots > best_free))) {
             best = process;
             best_free = free_slots;
+            best_apart = apart;
         }
     }
     return best;
@@ -195,23 +219,36 @@ struct process *pool_pick(struct pool *pool, const struct worker_run *run)
 void pool_view(struct pool *pool, struct worker_pool_view *view)
 {
     uint64_t live[HANDLER_WORDS] = {0};
-    int64_t slots = 0, free_slots = 0;
+    int64_t slots = 0, free_slots = 0, lane_slots = 0, busy = 0;
     for (int i = 0; i < pool->process_count; i++) {
         const struct process *process = &pool->processes[i];
         if (process->state != PROCESS_READY)
             continue;
         for (int word = 0; word < HANDLER_WORDS; word++)
             live[word] |= process->handlers[word];
-        slots += process->slots;
-        free_slots += process_free_slots(process);
+        busy += process->busy;
+        if (process_is_for(process, false)) {
+            slots += process->slots;
+            free_slots += process_free_slots(process);
+        }
+        if (process_is_for(process, true))
+            lane_slots += process_free_slots(process);
     }
     size_t count = 0;
     for (size_t i = 0; i < pool->handler_count; i++)
         if ((live[i / 64] >> (i % 64) & 1) != 0)
             pool->live[count++] = pool->handlers[i];
     pool->live[count] = NULL;
+    if (pool->split) { /* both have the slots of the pool; together they may use them once */
+        int64_t left = slots > busy ? slots - busy : 0;
+        free_slots = free_slots < left ? free_slots : left;
+        lane_slots = lane_slots < left ? lane_slots : left;
+    }
+    if (pool->workers->draining)
+        free_slots = lane_slots = 0;
     *view = (struct worker_pool_view){.name = pool->name,
                                       .handlers = pool->live,
                                       .slots = (int)slots,
-                                      .free_slots = pool->workers->draining ? 0 : (int)free_slots};
+                                      .free_slots = (int)free_slots,
+                                      .lane_slots = (int)lane_slots};
 }

@@ -25,6 +25,11 @@ struct pool {
     char **command;
     struct process *processes;
     int process_count;
+    /*
+     * The built-in pool: the last process is for lane runs alone. At the end of a lease its group
+     * is killed, and nothing else with it. It is started when lane runs are to be expected.
+     */
+    bool split;
     char **handlers; /* all names ever announced here; an index is for ever */
     size_t handler_count;
     const char **live;   /* for the view */

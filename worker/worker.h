@@ -79,6 +79,7 @@ struct worker_pool_view {
     const char *const *handlers; /* NULL-terminated, those its live workers announced */
     int slots;                   /* of its live workers */
     int free_slots;              /* 0 while draining */
+    int lane_slots;              /* free ones for lane runs, of the same */
 };
 
 /* Starts the guard (by exec of config->self) and the pools. NULL with error where that fails. */
@@ -93,6 +94,9 @@ size_t workers_pools(const struct workers *workers, const struct worker_pool_vie
  * a lane run and the lease is over. Every run that was taken gets exactly one result callback.
  */
 int workers_run(struct workers *workers, size_t pool, const struct worker_run *run);
+
+/* Lane runs are to be expected: starts what is kept apart for them. To be called ever again. */
+void workers_want_lanes(struct workers *workers);
 
 /*
  * Takes back every run not one byte of which has reached its worker: reported through `back`, and

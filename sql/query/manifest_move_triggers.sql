@@ -1,6 +1,6 @@
 -- Triggers that follow a calendar which has changed; the nodes read them again.
 -- $1 triggers: their ids
--- $2 states: W, B, C; E where it stays in error
+-- $2 states: W, C; E where it stays in error; B tries its lane again, which may have been freed meanwhile
 -- $3 next_at: NULL where there is none any more
 -- $4 previous_at: newest occurrence fired now under the old calendar, NULL to leave it
 -- $5 fired: runs made now under the old calendar
@@ -17,7 +17,8 @@ WITH given AS MATERIALIZED (
     UPDATE rota.trigger t SET revision = $8::bigint FROM given g WHERE t.id = g.trigger_id
 )
 UPDATE rota.trigger_due d
-   SET state = g.state::"char", revision = $8::bigint, next_at = g.next_at, final_at = g.final_at,
+   SET state = (CASE g.state WHEN 'B' THEN 'W' ELSE g.state END)::"char", revision = $8::bigint, next_at = g.next_at,
+       final_at = g.final_at,
        previous_at = coalesce(g.previous_at, d.previous_at), fired = d.fired + g.fired, missed = d.missed + g.missed,
        misfired = d.misfired + g.misfired, error = CASE WHEN g.state = 'E' THEN d.error END,
        error_at = CASE WHEN g.state = 'E' THEN d.error_at END,

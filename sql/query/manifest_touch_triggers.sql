@@ -1,5 +1,6 @@
 -- Triggers that keep their schedule but must be read again by the nodes: something of theirs or of
--- their job's has changed. Their next firing stays.
+-- their job's has changed. Their next firing stays. Blocked ones try their lanes again: whoever freed one
+-- meanwhile did not wait for them.
 -- $1 triggers: their names
 -- $2 handlers: of their jobs
 -- $3 priorities: their own or their jobs'
@@ -18,5 +19,6 @@ WITH given AS MATERIALIZED (
     UPDATE rota.trigger t SET revision = $4::bigint FROM touched WHERE t.id = touched.id AND t.revision <> $4::bigint
 )
 UPDATE rota.trigger_due d
-   SET route = CASE WHEN d.lane IS NULL THEN touched.route ELSE -touched.route END, revision = $4::bigint
+   SET route = CASE WHEN d.lane IS NULL THEN touched.route ELSE -touched.route END, revision = $4::bigint,
+       state = CASE d.state WHEN 'B' THEN 'W' ELSE d.state END
   FROM touched WHERE d.trigger_id = touched.id

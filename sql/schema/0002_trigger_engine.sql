@@ -94,7 +94,7 @@ ALTER TABLE rota.trigger_due
     ADD CONSTRAINT trigger_due_lane CHECK ((route < 0) = (lane IS NOT NULL)),
     ADD CONSTRAINT trigger_due_blocked CHECK (state <> 'B' OR lane IS NOT NULL);
 CREATE INDEX trigger_due_lane ON rota.trigger_due (lane, next_at) WHERE lane IS NOT NULL AND state = 'W';
-CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, next_at) WHERE state = 'B';
+CREATE INDEX trigger_due_blocked ON rota.trigger_due (lane, route, next_at) WHERE state = 'B';
 
 ALTER TABLE rota.pending
     ADD COLUMN lane bigint,
@@ -103,8 +103,8 @@ ALTER TABLE rota.pending
     ADD COLUMN made_up boolean NOT NULL DEFAULT false, -- by the misfire policy: paced for the whole fleet
     ADD CONSTRAINT pending_held CHECK ((held IS NULL) = (held_due IS NULL) AND (held IS NULL OR due = 'infinity')),
     ADD CONSTRAINT pending_lane CHECK ((route < 0) = (lane IS NOT NULL));
-CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL;
-CREATE INDEX pending_parked ON rota.pending (lane, held_due) WHERE held = 'L';
+CREATE INDEX pending_lane ON rota.pending (lane, due) WHERE lane IS NOT NULL AND held IS NULL;
+CREATE INDEX pending_parked ON rota.pending (lane, route, held_due) WHERE held = 'L';
 CREATE INDEX pending_made_up ON rota.pending (due) WHERE made_up;
 CREATE INDEX pending_paused ON rota.pending (job_id) WHERE held = 'P';
 
@@ -161,9 +161,8 @@ LANGUAGE sql STABLE AS $$
      WHERE j.id = run_lane.job AND j.lane_limit IS NOT NULL
 $$;
 
--- Locks those of the lanes that nobody else has just now, until the end of the transaction, and tells
--- which of their slots are free. A lane that is not among the answers is to be asked for again.
-CREATE FUNCTION rota.lane_rooms(wanted bigint[], limits integer[]) RETURNS TABLE (lane bigint, slots integer[])
+-- Locks those of the lanes that nobody else has just now, until the end of the transaction.
+CREATE FUNCTION rota.lane_try(wanted bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
     mine bigint[] := '{}';
@@ -174,19 +173,31 @@ BEGIN
             mine := mine || one;
         END IF;
     END LOOP;
+    RETURN mine;
+END $$;
+
+-- The same, and tells which of their slots are free. A lane that is not among the answers is to be asked
+-- for again.
+CREATE FUNCTION rota.lane_rooms(wanted bigint[], limits integer[]) RETURNS TABLE (lane bigint, slots integer[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    mine bigint[] := rota.lane_try(wanted);
+BEGIN
     RETURN QUERY -- a statement of its own: it sees what was committed before the locks were had
     SELECT m.lane,
-           ARRAY(SELECT n.slot FROM generate_series(1, m.lane_limit) AS n(slot)
+           ARRAY(SELECT n.slot FROM generate_series(1, least(m.lane_limit, m.used + 300)) AS n(slot)
                   WHERE NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = m.lane AND s.slot = n.slot)
                   ORDER BY n.slot
-                  LIMIT greatest(0, least(300, m.lane_limit
-                                               - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = m.lane))))
-      FROM (SELECT w.lane, max(w.lane_limit) AS lane_limit FROM unnest(wanted, limits) AS w(lane, lane_limit)
+                  LIMIT greatest(0, least(300, m.lane_limit - m.used)))
+      FROM (SELECT w.lane, max(w.lane_limit) AS lane_limit,
+                   (SELECT count(*)::integer FROM rota.lane_slot s WHERE s.lane = w.lane) AS used
+              FROM unnest(wanted, limits) AS w(lane, lane_limit)
              WHERE w.lane = ANY (mine) GROUP BY w.lane) m;
 END $$;
 
 -- Wakes as many of those who wait for the lanes as fit: runs and triggers in one order of rank, the due
--- time less a minute for each step of priority. Returns how many.
+-- time less a minute for each step of priority. Within a route rank is the order of the due times, so that
+-- the heads of a lane's routes are all there is to compare. Returns how many.
 CREATE FUNCTION rota.lane_wake(lanes bigint[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -196,30 +207,56 @@ BEGIN
     FOR one IN SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane) ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock(one);
     END LOOP;
-    WITH lane AS MATERIALIZED (
-        SELECT DISTINCT l.lane FROM unnest(lanes) AS l(lane)
+    WITH waiting AS MATERIALIZED ( -- all of a lane are of one job, which may be deleted by now
+        SELECT l.lane, coalesce(
+                   (SELECT p.job_id FROM rota.pending p WHERE p.lane = l.lane AND p.held = 'L' ORDER BY p.route LIMIT 1),
+                   (SELECT t.job_id FROM rota.trigger t
+                     WHERE t.id = (SELECT d.trigger_id FROM rota.trigger_due d
+                                    WHERE d.lane = l.lane AND d.state = 'B' ORDER BY d.route LIMIT 1))) AS job_id
+          FROM (SELECT DISTINCT u.lane FROM unnest(lanes) AS u(lane)) l
+    ), lane AS MATERIALIZED (
+        SELECT w.lane, least(100, coalesce((SELECT j.lane_limit FROM rota.job j WHERE j.id = w.job_id), 100)
+                                  - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)) AS room
+          FROM waiting w WHERE w.job_id IS NOT NULL
     ), run AS MATERIALIZED (
-        SELECT l.lane, w.id, w.job_id, w.rank
-          FROM lane l CROSS JOIN LATERAL (
-               SELECT p.id, p.job_id, p.held_due - r.priority * interval '1 minute' AS rank
-                 FROM rota.pending p JOIN rota.route r ON r.id = abs(p.route)
-                WHERE p.lane = l.lane AND p.held = 'L'
-                ORDER BY p.held_due LIMIT 100 FOR UPDATE OF p SKIP LOCKED) w
+        SELECT l.lane, l.room, h.id, h.held_due - r.priority * interval '1 minute' AS rank
+          FROM lane l
+               CROSS JOIN LATERAL (
+               WITH RECURSIVE head AS (
+                   (SELECT p.route FROM rota.pending p WHERE p.lane = l.lane AND p.held = 'L' ORDER BY p.route LIMIT 1)
+                   UNION ALL
+                   SELECT n.route FROM head k CROSS JOIN LATERAL (
+                          SELECT p.route FROM rota.pending p
+                           WHERE p.lane = l.lane AND p.held = 'L' AND p.route > k.route ORDER BY p.route LIMIT 1) n)
+               SELECT k.route FROM head k) w
+               JOIN rota.route r ON r.id = -w.route
+               CROSS JOIN LATERAL (
+               SELECT p.id, p.held_due FROM rota.pending p
+                WHERE p.lane = l.lane AND p.held = 'L' AND p.route = w.route
+                ORDER BY p.held_due LIMIT l.room FOR UPDATE SKIP LOCKED) h
+         WHERE l.room > 0
     ), trigger AS MATERIALIZED (
-        SELECT l.lane, w.id, w.job_id, w.rank
-          FROM lane l CROSS JOIN LATERAL (
-               SELECT d.trigger_id AS id, t.job_id, d.next_at - r.priority * interval '1 minute' AS rank
-                 FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id
-                      JOIN rota.route r ON r.id = abs(d.route)
-                WHERE d.lane = l.lane AND d.state = 'B' AND NOT d.paused
-                ORDER BY d.next_at LIMIT 100 FOR UPDATE OF d SKIP LOCKED) w
+        SELECT l.lane, l.room, h.trigger_id AS id, h.next_at - r.priority * interval '1 minute' AS rank
+          FROM lane l
+               CROSS JOIN LATERAL (
+               WITH RECURSIVE head AS (
+                   (SELECT d.route FROM rota.trigger_due d WHERE d.lane = l.lane AND d.state = 'B' ORDER BY d.route LIMIT 1)
+                   UNION ALL
+                   SELECT n.route FROM head k CROSS JOIN LATERAL (
+                          SELECT d.route FROM rota.trigger_due d
+                           WHERE d.lane = l.lane AND d.state = 'B' AND d.route > k.route ORDER BY d.route LIMIT 1) n)
+               SELECT k.route FROM head k) w
+               JOIN rota.route r ON r.id = -w.route
+               CROSS JOIN LATERAL (
+               SELECT d.trigger_id, d.next_at FROM rota.trigger_due d
+                WHERE d.lane = l.lane AND d.state = 'B' AND d.route = w.route AND NOT d.paused
+                ORDER BY d.next_at LIMIT l.room FOR UPDATE SKIP LOCKED) h
+         WHERE l.room > 0
     ), chosen AS MATERIALIZED (
         SELECT w.kind, w.id
-          FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank) AS place
+          FROM (SELECT a.*, row_number() OVER (PARTITION BY a.lane ORDER BY a.rank, a.kind, a.id) AS place
                   FROM (SELECT 'p' AS kind, run.* FROM run UNION ALL SELECT 't', trigger.* FROM trigger) a) w
-          JOIN rota.job j ON j.id = w.job_id
-         WHERE w.place <= coalesce(j.lane_limit, 100)
-                          - (SELECT count(*) FROM rota.lane_slot s WHERE s.lane = w.lane)
+         WHERE w.place <= w.room
     ), runs AS (
         UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
          WHERE p.id = ANY (ARRAY(SELECT c.id FROM chosen c WHERE c.kind = 'p')) AND p.held = 'L'
@@ -252,20 +289,30 @@ BEGIN
 END $$;
 
 -- For the leader: wakes lanes that have room, somebody who waits, and nobody on his way; frees slots whose
--- runs are out no more. Returns both counts, which are zero unless an event was lost.
-CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint)
+-- runs are out no more; releases what was held for a pause that was taken back beside it. Returns the
+-- counts, which are zero unless an event was lost. It waits for nobody: its session renews a lease.
+CREATE FUNCTION rota.lane_sweep() RETURNS TABLE (freed bigint, woken bigint, released bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     lost bigint[];
     lost_fences bigint[];
     idle bigint[];
 BEGIN
-    SELECT array_agg(s.run_id), array_agg(s.fence), count(*) FILTER (WHERE NOT s.adopted)
+    WITH slot AS MATERIALIZED (
+        SELECT s.lane, s.run_id, s.fence, s.adopted
+          FROM rota.lane_slot s WHERE s.adopted OR s.taken_at < now() - interval '5 s'
+    ), run AS MATERIALIZED ( -- each receipt is unpacked once
+        SELECT r.fence, u.id
+          FROM rota.receipt r CROSS JOIN LATERAL unnest(r.ids) WITH ORDINALITY AS u(id, place)
+         WHERE r.fence = ANY (ARRAY(SELECT DISTINCT s.fence FROM slot s)) AND get_bit(r.open, (u.place - 1)::integer) = 1
+    ), empty AS MATERIALIZED (
+        SELECT s.* FROM slot s WHERE NOT EXISTS (SELECT FROM run WHERE run.fence = s.fence AND run.id = s.run_id)
+    ), mine AS MATERIALIZED (
+        SELECT rota.lane_try(array_agg(e.lane)) AS lanes FROM empty e
+    )
+    SELECT array_agg(e.run_id), array_agg(e.fence), count(*) FILTER (WHERE NOT e.adopted)
       INTO lost, lost_fences, freed
-      FROM rota.lane_slot s
-     WHERE (s.adopted OR s.taken_at < now() - interval '5 s')
-       AND NOT EXISTS (SELECT FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
-                        WHERE r.fence = s.fence AND o.id = s.run_id);
+      FROM empty e WHERE e.lane = ANY (ARRAY(SELECT unnest(m.lanes) FROM mine m));
     woken := 0;
     IF lost IS NOT NULL THEN
         PERFORM rota.lane_release(lost, lost_fences);
@@ -294,8 +341,9 @@ BEGIN
        AND NOT EXISTS (SELECT FROM rota.trigger_due d
                         WHERE d.lane = w.lane AND d.state = 'W' AND d.next_at <= now() AND NOT d.paused);
     IF idle IS NOT NULL THEN
-        woken := woken + rota.lane_wake(idle);
+        woken := woken + rota.lane_wake(rota.lane_try(idle));
     END IF;
+    released := rota.pause_sweep();
     RETURN NEXT;
 END $$;
 
@@ -319,14 +367,16 @@ BEGIN
       FROM (SELECT q.id, rota.run_lane(q.job_id, q.trigger_id, q.data) AS lane
               FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
      WHERE p.id = w.id AND (p.lane IS DISTINCT FROM w.lane OR p.held = 'L' OR (p.route < 0) <> (w.lane IS NOT NULL));
-    INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, adopted)
-    SELECT o.lane, o.place + coalesce((SELECT max(s.slot) FROM rota.lane_slot s WHERE s.lane = o.lane), 0), o.job_id, o.id, o.fence, true
-      FROM (SELECT x.*, row_number() OVER (PARTITION BY x.lane ORDER BY x.id) AS place
-              FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
-                      FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
-                     WHERE r.job_ids && jobs AND u.job_id = ANY (jobs)) x
-             WHERE x.lane IS NOT NULL
-               AND NOT EXISTS (SELECT FROM rota.lane_slot s WHERE s.lane = x.lane AND s.run_id = x.id AND s.fence = x.fence)) o;
+    -- their numbers are beyond those that claims use, which may take places in the same lanes meanwhile
+    INSERT INTO rota.lane_slot AS s (lane, slot, job_id, run_id, fence, adopted)
+    SELECT x.lane, 1073741824 + (x.id % 1073741824)::integer, x.job_id, x.id, x.fence, true
+      FROM (SELECT u.id, u.job_id, r.fence, rota.run_lane(u.job_id, u.trigger_id, u.data) AS lane
+              FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
+             WHERE r.job_ids && jobs AND u.job_id = ANY (jobs)) x
+     WHERE x.lane IS NOT NULL
+       AND NOT EXISTS (SELECT FROM rota.lane_slot o WHERE o.lane = x.lane AND o.run_id = x.id AND o.fence = x.fence)
+    ON CONFLICT (lane, slot) DO UPDATE -- of an earlier claim of the run, not swept yet
+       SET job_id = excluded.job_id, run_id = excluded.run_id, fence = excluded.fence, taken_at = now();
     PERFORM pg_notify('rota.wake', 'lane');
 END $$;
 
@@ -382,6 +432,37 @@ BEGIN
     RETURN changed;
 END $$;
 
+-- Releases runs held for a pause that is over: whoever queued them, or put them back, saw it still, and
+-- whoever took it back could not see them yet. Returns how many.
+CREATE FUNCTION rota.pause_sweep() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint;
+BEGIN
+    WITH RECURSIVE paused AS ( -- each job once, however many of its runs are held
+        (SELECT p.job_id FROM rota.pending p WHERE p.held = 'P' ORDER BY p.job_id LIMIT 1)
+        UNION ALL
+        SELECT n.job_id FROM paused k CROSS JOIN LATERAL (
+               SELECT p.job_id FROM rota.pending p
+                WHERE p.job_id > k.job_id AND p.held = 'P' ORDER BY p.job_id LIMIT 1) n
+    ), run AS MATERIALIZED (
+        SELECT w.id
+          FROM paused k CROSS JOIN LATERAL (
+               SELECT p.id FROM rota.pending p
+                WHERE p.job_id = k.job_id AND p.held = 'P' LIMIT 10000 FOR UPDATE SKIP LOCKED) w
+         WHERE NOT EXISTS (SELECT FROM rota.job j WHERE j.id = k.job_id AND j.held)
+    ), back AS (
+        UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
+         WHERE p.id = ANY (ARRAY(SELECT run.id FROM run)) AND p.held = 'P'
+        RETURNING 1
+    )
+    SELECT count(*) INTO done FROM back;
+    IF done > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane'), pg_notify('rota.wake', '');
+    END IF;
+    RETURN done;
+END $$;
+
 -- What pause and resume have in common. Takes the lock of apply, which computes the same flags.
 CREATE FUNCTION rota.pause_set(scope text, wanted_name text, wanted boolean, catch_up boolean) RETURNS bigint
 LANGUAGE plpgsql AS $$
@@ -433,14 +514,16 @@ $$;
 
 -- ---- runs on their way back ----
 
--- The route of a run that goes back to pending: its job's of now, at the priority it has.
-CREATE OR REPLACE FUNCTION rota.route_now(old_route integer, job integer) RETURNS integer
+-- The route of a run that goes back to pending: its job's handler of now, at the priority it has; whether
+-- it belongs to a lane says who knows the lane, as a limit may come or go between two looks at the job.
+CREATE FUNCTION rota.route_now(old_route integer, job integer, laned boolean) RETURNS integer
 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce((SELECT CASE WHEN j.handler = r.handler THEN r.id ELSE rota.route_of(j.handler, r.priority) END
-                            * CASE WHEN j.lane_limit IS NULL THEN 1 ELSE -1 END
-                       FROM rota.route r JOIN rota.job j ON j.id = job
-                      WHERE r.id = abs(old_route)), abs(old_route))
+    SELECT CASE WHEN laned THEN -1 ELSE 1 END
+           * coalesce((SELECT rota.route_of(j.handler, r.priority)
+                         FROM rota.route r JOIN rota.job j ON j.id = job AND j.handler <> r.handler
+                        WHERE r.id = abs(old_route)), abs(old_route))
 $$;
+DROP FUNCTION rota.route_now(integer, integer);
 
 -- As in 0001, and: into their lanes of now, whose slots they give back; held if their jobs are paused.
 CREATE OR REPLACE FUNCTION rota.put_back(mine integer, fences bigint[], slots integer[], delays_ms bigint[],
@@ -481,7 +564,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier, lane, held, held_due, made_up)
-        SELECT run.id, rota.route_now(run.route, run.job_id), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
+        SELECT run.id, rota.route_now(run.route, run.job_id, run.lane IS NOT NULL), CASE WHEN run.job_held THEN 'infinity' ELSE run.again END,
                run.job_id, run.trigger_id, run.scheduled_at, run.enqueued_at, run.attempt + run.more_attempt,
                run.crashes + run.more_crash, run.missed, run.recovering OR run.now_recovering, run.data,
                run.checkpoint,
@@ -506,10 +589,15 @@ BEGIN
 END $$;
 
 -- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
--- running them. Until then the incarnation stays and `waits` is true.
+-- running them. Until then the incarnation stays and `waits` is true. The caller's session renews a lease:
+-- whom it had to wait for longer (55P03), it leaves to the next try.
+--
+-- A clock that jumps would end leases before their time. believed: what time it is by a clock of the
+-- caller's that nobody sets; steady: for how long that has agreed with ours, NULL for always.
 DROP FUNCTION rota.recover(integer);
-CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION rota.recover(dead integer, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL)
+RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
+LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     dead_node text;
     lease_over boolean;
@@ -517,7 +605,9 @@ DECLARE
     lane_fences bigint[];
     laned bigint;
 BEGIN
-    SELECT i.node, i.lease_until <= clock_timestamp() INTO dead_node, lease_over
+    SELECT i.node, i.lease_until <= least(clock_timestamp(), believed)
+                   AND (steady IS NULL OR i.lease_until - i.renewed_at <= steady)
+      INTO dead_node, lease_over
       FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
@@ -539,7 +629,7 @@ BEGIN
     ), back AS (
         INSERT INTO rota.pending (id, route, due, job_id, trigger_id, scheduled_at, enqueued_at, attempt, crashes,
                                   missed, recovering, data, checkpoint, earlier, lane, held, held_due, made_up)
-        SELECT w.id, rota.route_now(w.route, w.job_id), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
+        SELECT w.id, rota.route_now(w.route, w.job_id, w.lane IS NOT NULL), CASE WHEN w.job_held THEN 'infinity' ELSE now() END, w.job_id,
                w.trigger_id, w.scheduled_at, w.enqueued_at,
                CASE WHEN w.recover THEN w.attempt ELSE w.attempt + 1 END, w.crashes, w.missed, true, w.data,
                w.checkpoint, rota.earlier_add(w.earlier, w.entry),

@@ -1,6 +1,7 @@
 """Jobs with a limit: their runs never overlap beyond it, whoever dies; nobody waits for a lane that is not
 his; what waits for one is woken by whoever leaves it."""
 
+import concurrent.futures
 import os
 import signal
 import sys
@@ -9,41 +10,25 @@ import time
 import psycopg
 import pytest
 
+from lane_tables import assert_no_overlap, create, pool
+from ledger import instant_text
+from proxy import LossyProxy
 from statements import run
-from waiting import wait_until
+from waiting import holds_for, wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
-WORKER = os.path.join(os.path.dirname(__file__), "..", "lib", "exclusive_worker.py")
 LEASE_S = 4
-
-TABLES = """
-CREATE EXTENSION btree_gist;
-CREATE TABLE seat (lane text NOT NULL, run bigint NOT NULL, node text NOT NULL, pid integer NOT NULL, during tstzrange NOT NULL,
-                   EXCLUDE USING gist (lane WITH =, during WITH &&));
-CREATE TABLE visit (lane text NOT NULL, run bigint NOT NULL, trigger text, scheduled timestamptz NOT NULL,
-                    entered timestamptz NOT NULL DEFAULT clock_timestamp(), gone timestamptz);
-CREATE TABLE overlap (lane text NOT NULL, run bigint NOT NULL, why text NOT NULL, at timestamptz DEFAULT clock_timestamp());
-"""
 
 
 @pytest.fixture
 def lanes(rota):
-    for statement in TABLES.strip().split(";\n"):
-        rota.db.execute(statement)
+    create(rota)
     return rota
-
-
-def pool(rota, slots=8, processes=1):
-    return {"exclusive": {"command": ["/usr/bin/python3", WORKER, rota.url, str(slots)], "processes": processes}}
 
 
 def job(name, *triggers, **more):
     return {"name": name, "handler": "exclusive", "durable": True, "disallow_concurrent": True,
             "triggers": list(triggers), **more}
-
-
-def assert_no_overlap(rota):
-    assert rota.rows("SELECT lane, run, why FROM overlap") == []
 
 
 def assert_lanes_empty(rota):
@@ -56,9 +41,18 @@ def assert_nobody_was_forgotten(nodes):
     assert [line for node in nodes for line in node.lines("lanes woken late")] == []
 
 
+def sleepers(node):
+    """Its processes that run /bin/sleep."""
+    return [process for process in node.workers() if process.command.startswith("/bin/sleep")]
+
+
 def most_at_once(rota, lane):
     return rota.value("SELECT max(n) FROM (SELECT (SELECT count(*) FROM visit b WHERE b.lane = a.lane AND b.entered <= a.entered "
                       "AND (b.gone IS NULL OR b.gone > a.entered)) n FROM visit a WHERE a.lane = %s) counted", lane)
+
+
+def running(node, command):
+    return [process for process in node.workers() if process.command == command]
 
 
 def finished(rota):
@@ -160,6 +154,28 @@ def test_a_trigger_whose_lane_is_full_is_blocked_and_meets_the_misfire_policy_wh
     assert_nobody_was_forgotten([node])
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_trigger_that_does_not_take_the_place_it_was_woken_for_leaves_it_to_the_next(lanes, last):
+    """It is the first in the lane; by then nothing of it is to be fired any more."""
+    one = job("one", data={"lane": "one", "sleep": 4})
+    lanes.apply(one)
+    node = lanes.node(pools=pool(lanes))
+    lanes.enqueue("one")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the run to begin")
+    soon = int(time.time() * 1000) + 500
+    lanes.apply({**one, "triggers": [{"name": "skips", "every": "30s", "start_at": instant_text(soon), "misfire": "skip",
+                                      "misfire_threshold": "0s", "misfire_tolerance": "0s",
+                                      **({"end_at": instant_text(soon + 1000)} if last else {})}]})
+    wait_until(lambda: lanes.rows("SELECT state FROM rota.trigger_state WHERE state = 'blocked'"), 20, "the trigger to be blocked")
+    waits, = lanes.enqueue("one", "--data", '{"sleep": 0}')
+    wait_until(lambda: lanes.value("SELECT count(*) FROM rota.task_history") >= 1, 20, lambda: lanes.open_work())
+    freed = time.monotonic()
+    assert lanes.wait_history(waits)["status"] == "success"
+    assert time.monotonic() - freed < 2
+    assert lanes.rows("SELECT missed, fired, state FROM rota.trigger_due") == [(1, 0, "C" if last else "W")]
+    assert_nobody_was_forgotten([node])
+
+
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_an_exclusive_run_of_a_dead_node_is_taken_over_after_its_lease_and_never_overlaps(lanes, end):
     settings = {"lease": f"{LEASE_S}s", "heartbeat": "500ms", "restart_delay": "0s"}
@@ -186,6 +202,30 @@ def test_an_exclusive_run_of_a_dead_node_is_taken_over_after_its_lease_and_never
     assert_nobody_was_forgotten([second])
 
 
+def test_the_end_of_a_lease_ends_exclusive_runs_and_no_other(lanes, ledger):
+    """The database is out of reach for longer than the lease."""
+    proxy = LossyProxy(lanes.url, loss=0, seed=1)
+    try:
+        node = lanes.node("n1", lease=f"{LEASE_S}s", heartbeat="500ms", exec_allow="/bin/*", database_url=proxy.url)
+        plain = {"handler": "exec", "durable": True, "data": {"command": ["/bin/sh", "-c", "sleep 300 & wait"]}}
+        lanes.apply({"name": "plain", **plain, "data": ledger.shell("exec sleep 12")},
+                    {"name": "one", **plain, "disallow_concurrent": True, "data": ledger.shell("exec sleep 299")})
+        stays, = lanes.enqueue("plain")
+        ends, = lanes.enqueue("one")
+        wait_until(lambda: ledger.count() == 2, 20, "both to run")
+        proxy.dead = True
+        wait_until(lambda: not running(node, "sleep 299"), LEASE_S + 5,
+                   "the exclusive run to be ended")
+        assert running(node, "sleep 12"), "it harms nobody"
+        proxy.dead = False
+        assert lanes.wait_history(stays, 40)["outcome"] == "success"
+        assert lanes.history(stays)["attempt"] == 1
+        wait_until(lambda: ledger.count() == 3, 20, lambda: f"the exclusive run to begin again: {lanes.where(ends)}")
+        node.kill()
+    finally:
+        proxy.close()
+
+
 def test_plain_runs_of_a_dead_node_do_not_wait_for_its_lease(lanes):
     settings = {"lease": "30s", "heartbeat": "500ms", "restart_delay": "0s"}
     first = lanes.node("n1", pools=pool(lanes), **settings)
@@ -200,6 +240,31 @@ def test_plain_runs_of_a_dead_node_do_not_wait_for_its_lease(lanes):
                lambda: f"the plain run to be taken over: {lanes.open_work()}")
     assert lanes.value("SELECT count(*) FROM visit WHERE run = %s", held) == 1
     assert len(second.lines("recovered a dead node")) == 1
+    second.kill()
+
+
+def test_a_node_that_comes_back_within_its_lease_keeps_its_lanes_and_ends_what_others_have_taken_over(lanes):
+    settings = {"lease": "12s", "heartbeat": "500ms", "restart_delay": "0s", "exec_allow": "/bin/sleep"}
+    lanes.apply(job("one", data={"lane": "one", "sleep": 9}, requests_recovery=True),
+                {"name": "plain", "handler": "exec", "durable": True, "data": {"command": ["/bin/sleep", "600"]}})
+    first = lanes.node("n1", pools=pool(lanes), **settings)
+    held, = lanes.enqueue("one")
+    plain, = lanes.enqueue("plain")
+    wait_until(lambda: lanes.value("SELECT count(*) FROM visit") == 1, 20, "the lane run to begin")
+    wait_until(lambda: sleepers(first), 10, "the plain run to begin")
+    second = lanes.node("n2", pools=pool(lanes), **settings)
+    first.send(signal.SIGSTOP)
+    lanes.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rota session n1 %'")
+    wait_until(lambda: sleepers(second), 8, "the plain run to be taken over")
+    first.send(signal.SIGCONT)
+    first.wait_for_line("ending runs that another node has taken over", 5)
+    wait_until(lambda: not sleepers(first), 8, "its copy to end")
+    row = lanes.wait_history(held)
+    assert (row["status"], row["node"], row["attempt"]) == ("success", "n1", 1)
+    assert not first.lines("declared dead") and sleepers(second)
+    assert lanes.where(plain)[0][:2] == ("started", "n2")
+    assert lanes.value("SELECT count(*) FROM visit") == 1
+    assert_no_overlap(lanes)
     second.kill()
 
 
@@ -292,18 +357,31 @@ def waiting(rota):
     return rota.value("SELECT count(*) FROM rota.pending WHERE held = 'L'")
 
 
+def test_the_most_urgent_of_a_lane_is_woken_first_however_many_wait_longer(rota):
+    """A step of priority is worth a minute; each kind of work has its place in one order."""
+    lane = parked(rota, 500)
+    rota.db.execute("UPDATE rota.pending SET held_due = now() - interval '1 second' * (500 - id % 500)")
+    urgent = rota.value("UPDATE rota.pending SET route = -rota.route_of('noop', 30::smallint), held_due = now() "
+                        "WHERE id = (SELECT max(id) FROM rota.pending) RETURNING id")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL") == [(urgent,)]
+    oldest = rota.value("SELECT id FROM rota.pending WHERE held = 'L' ORDER BY held_due LIMIT 1")
+    assert run(rota.db, "lane_wake", f"'{{{lane}}}'") == [(1,)]
+    assert rota.rows("SELECT id FROM rota.pending WHERE held IS NULL AND id <> %s", urgent) == [(oldest,)]
+
+
 def test_the_sweep_wakes_a_lane_whose_event_was_lost_and_only_once(rota):
     parked(rota, 3)
-    assert run(rota.db, "lane_sweep") == [(0, 1)]
+    assert run(rota.db, "lane_sweep") == [(0, 1, 0)]
     assert waiting(rota) == 2
-    assert run(rota.db, "lane_sweep") == [(0, 0)], "one of them is on its way"
+    assert run(rota.db, "lane_sweep") == [(0, 0, 0)], "one of them is on its way"
 
 
 def test_the_sweep_frees_slots_of_runs_that_are_out_no_more(rota):
     lane = parked(rota, 2)
     rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence, taken_at) "
                     "SELECT %s, 1, id, 4711, 1, now() - interval '1 minute' FROM rota.job", (lane,))
-    assert run(rota.db, "lane_sweep") == [(1, 0)]
+    assert run(rota.db, "lane_sweep") == [(1, 0, 0)]
     assert waiting(rota) == 1 and rota.rows("SELECT * FROM rota.lane_slot") == []
 
 
@@ -312,6 +390,20 @@ def test_the_leader_sweeps(rota):
     node = rota.node()
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
     assert node.lines("lanes woken late")
+
+
+def test_a_lane_that_somebody_keeps_locked_costs_the_leader_nothing(rota):
+    """Say, an apply that was stopped in the middle: the leader's session has a lease to renew."""
+    lane = parked(rota, 2)
+    with psycopg.connect(rota.url) as stuck:
+        stuck.execute("SELECT pg_advisory_xact_lock(%s)", (lane,))
+        node = rota.node(lease="2s", heartbeat="200ms")
+        node.wait_for_line("leader of the housekeeping")
+        holds_for(lambda: rota.value("SELECT clock_timestamp() - renewed_at < '1.5 s' FROM rota.incarnation"), 4,
+                  "the lease to be renewed")
+        assert waiting(rota) == 2
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 2, 20, lambda: rota.open_work())
+    assert not node.lines("cannot look after the lanes")
 
 
 @pytest.mark.parametrize("pointer,run_data,expected", [
@@ -341,3 +433,58 @@ def test_two_claims_of_the_same_lane_cannot_both_have_it(rota):
         second.rollback()
     with pytest.raises(Exception, match="lane_slot_pkey"):
         rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 2, 2)", (lane,))
+
+
+def test_an_apply_gives_runs_that_are_out_a_place_beside_a_claim_of_the_same_lane(rota):
+    """Which has not committed yet: the apply can see neither its run nor its place."""
+    keyed = {"name": "keyed", "handler": "noop", "durable": True}
+    rota.apply({**keyed, "concurrency": {"limit": 1, "key": "/b"}})
+    rota.db.execute("INSERT INTO rota.node (name) VALUES ('n'); INSERT INTO rota.incarnation (node, state, lease_until, version, host, "
+                    "pid) VALUES ('n', 'running', now() + interval '1 h', '1', 'h', 1)")
+    rota.enqueue("keyed", "--data", '{"a": 1, "b": 2}')
+    rota.enqueue("keyed", "--data", '{"a": 2, "b": 1}')
+    first, second = (row[0] for row in rota.rows("SELECT id FROM rota.pending ORDER BY id"))
+    lanes = [rota.value("SELECT rota.lane_of(id, %s) FROM rota.job", value) for value in ("2", "1")]
+    take = ["1", None, None, "'{1}'", "'{}'", "'{}'", "'{}'"]
+    run(rota.db, "lane_take", *take[:1], f"'{{{first}}}'", f"'{{{lanes[0]}}}'", *take[3:])
+    rota.db.execute("UPDATE rota.job SET lane_key = '/a'")
+    with psycopg.connect(rota.url) as claim, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        run(claim, "lane_take", *take[:1], f"'{{{second}}}'", f"'{{{lanes[1]}}}'", *take[3:])
+        apply = thread.submit(psycopg.connect(rota.url, autocommit=True).execute, "SELECT rota.lanes_changed('{keyed}')")
+        wait_until(lambda: apply.done() or rota.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 5)
+        claim.commit()
+        apply.result(5)
+    assert rota.rows("SELECT run_id FROM rota.lane_slot WHERE lane = %s AND adopted", lanes[1]) == [(first,)]
+
+
+@pytest.mark.parametrize("statement", ["manifest_move_triggers", "manifest_touch_triggers"])
+def test_a_blocked_trigger_that_an_apply_has_in_hand_when_its_lane_is_freed_is_not_forgotten(rota, statement):
+    rota.apply({"name": "lone", "handler": "noop", "disallow_concurrent": True, "triggers": [{"name": "t", "every": "1h"}]})
+    rota.db.execute("UPDATE rota.trigger_due SET state = 'B', next_at = now() - interval '1 minute'")
+    trigger, lane = rota.rows("SELECT trigger_id, lane FROM rota.trigger_due")[0]
+    rota.db.execute("INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence) VALUES (%s, 1, 1, 1, 1)", (lane,))
+    with psycopg.connect(rota.url) as apply:
+        run(apply, "manifest_lock_due", f"'{{{trigger}}}'")
+        assert run(rota.db, "lane_release", "'{1}'", "'{1}'") == [(0,)]
+        if statement == "manifest_move_triggers":
+            run(apply, statement, f"'{{{trigger}}}'", "'{B}'", "ARRAY[now()]", "'{NULL}'", "'{0}'", "'{0}'", "'{0}'", "2",
+                "'{NULL}'")
+        else:
+            run(apply, statement, "'{t}'", "'{noop}'", "'{5}'", "2")
+    assert rota.value("SELECT state::text FROM rota.trigger_due") == "W"
+
+
+def test_a_run_that_was_parked_while_its_job_was_deleted_ends(rota):
+    parked(rota)
+    rota.db.execute("DELETE FROM rota.job")
+    node = rota.node()
+    wait_until(lambda: rota.rows("SELECT outcome FROM rota.task_history") == [("cancelled",)], 20, lambda: rota.open_work())
+    assert node.lines("lanes woken late"), "nobody else could"
+
+
+def test_a_run_goes_back_to_a_lane_or_to_none_as_one_look_at_its_job_says(rota):
+    """Its route and its lane come from different statements, between which an apply may commit."""
+    rota.apply({"name": "lone", "handler": "noop", "durable": True, "disallow_concurrent": True})
+    route_id = route(rota)
+    assert rota.value("SELECT rota.route_now(%s, id, false) FROM rota.job", -route_id) == route_id
+    assert rota.value("SELECT rota.route_now(%s, id, true) FROM rota.job", route_id) == -route_id

@@ -292,6 +292,24 @@ def test_a_run_enqueued_beside_the_pause_is_held_too(rota):
 
 # --- what is refused -----------------------------------------------------------------------------
 
+def test_a_run_enqueued_beside_the_resume_is_not_held_for_ever(rota):
+    """It saw the pause, the resume did not see it."""
+    rota.apply(job("one"))
+    rota.run("pause", "job", "one")
+    node = rota.node(heartbeat="500ms")
+    with psycopg.connect(rota.url) as slow:
+        slow.execute("INSERT INTO rota.pending (route, due, job_id, scheduled_at, held, held_due) "
+                     "SELECT rota.route_of(j.handler, j.priority), 'infinity', j.id, now(), 'P', now() "
+                     "FROM rota.job j WHERE j.held")
+        rota.run("resume", "job", "one")
+        slow.commit()
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == 1, 12, lambda: rota.open_work())
+    assert node.lines("held runs released")
+    rota.run("pause", "job", "one")
+    rota.enqueue("one")
+    holds_for(lambda: rota.value("SELECT held FROM rota.run") == "paused", 6, "what is paused to stay so")
+
+
 @pytest.mark.parametrize("arguments, code, said", [
     (("pause", "trigger", "night"), 4, 'no trigger is called "night": did you mean "nightly"?'),
     (("pause", "job", "xyz"), 4, 'no job is called "xyz"; `rota get jobs` lists them'),

@@ -80,7 +80,7 @@ class Nodes:
                    same("boolean", recovering, count), same("jsonb", json.dumps(entry) if entry else None, count))[0][0]
 
     def recover(self, incarnation, db=None):
-        return run(db or self.db, "node_recover", incarnation)
+        return run(db or self.db, "node_recover", incarnation, "now()", None)
 
     def places(self):
         """{id: [where it is]} of all runs there are."""

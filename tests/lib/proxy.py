@@ -24,6 +24,7 @@ class LossyProxy:
         self.rng = random.Random(seed)
         self.loss = loss
         self.armed = False
+        self.dead = False  # nobody gets through
         self.cuts = {"answer lost": 0, "request lost": 0}
         self.pairs = {}  # each socket's other end; client sockets are in self.clients
         self.clients = set()
@@ -38,6 +39,9 @@ class LossyProxy:
 
     def _accept(self):
         client, _ = self.listener.accept()
+        if self.dead:
+            client.close()
+            return
         server = socket.socket(socket.AF_UNIX)
         server.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
         self.pairs[client], self.pairs[server] = server, client
@@ -68,7 +72,9 @@ class LossyProxy:
             self._close(end)
 
     def _request(self, client, server, data):
-        if server in self.doomed or not self.armed or self.rng.random() >= self.loss:
+        if self.dead:
+            self._close(client)
+        elif server in self.doomed or not self.armed or self.rng.random() >= self.loss:
             server.sendall(data)
         elif self.rng.random() < 0.5:
             server.sendall(data)

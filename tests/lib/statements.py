@@ -6,9 +6,14 @@ from fleet import REPOSITORY
 
 
 def statement(name):
-    """The text without its head comment."""
-    with open(os.path.join(REPOSITORY, "sql/query", f"{name}.sql"), encoding="utf-8") as file:
-        return "".join(line for line in file if not line.startswith("--"))
+    """The text without its head comment, with the parts it includes."""
+    return _text(os.path.join(REPOSITORY, "sql/query", f"{name}.sql"))
+
+
+def _text(path):
+    with open(path, encoding="utf-8") as file:
+        return "".join(_text(os.path.join(os.path.dirname(path), line.split()[2])) if line.startswith("-- include ") else line
+                       for line in file if line.startswith("-- include ") or not line.startswith("--"))
 
 
 def text(value):

@@ -49,6 +49,42 @@ static void runs_go_where_there_is_room_and_a_handler(void **state)
     wait_for_outcome(f, 3);
 }
 
+static int give_lane(struct fixture *f, int64_t id, const char *data)
+{
+    struct worker_run run = run_of(id, "noop", data);
+    run.lane = true;
+    return workers_run(f->workers, 0, &run);
+}
+
+static int lane_slots(struct fixture *f)
+{
+    const struct worker_pool_view *views;
+    workers_pools(f->workers, &views);
+    return views[0].lane_slots;
+}
+
+/* The built-in pool has a process of its own for lane runs, which is started when it is wanted;
+ * both share the slots. */
+static void lane_runs_are_kept_apart(void **state)
+{
+    struct fixture *f = *state;
+    start_builtin(f, 1, 2);
+    assert_int_equal(lane_slots(f), 0);
+    assert_int_equal(give_lane(f, 1, NULL), -1);
+    workers_want_lanes(f->workers);
+    workers_want_lanes(f->workers);
+    WAIT(f, lane_slots(f) == 2);
+    assert_int_equal(give_lane(f, 2, "{\"sleep\":\"100ms\"}"), 0);
+    assert_int_equal(free_slots(f, 0), 1);
+    assert_int_equal(lane_slots(f), 1);
+    assert_int_equal(give(f, 3, "noop", "{\"sleep\":\"50ms\"}"), 0);
+    assert_int_equal(free_slots(f, 0), 0);
+    assert_int_equal(lane_slots(f), 0);
+    assert_int_equal(wait_for_outcome(f, 2)->outcome, WORKER_DONE);
+    assert_int_equal(wait_for_outcome(f, 3)->outcome, WORKER_DONE);
+    assert_int_equal(workers_counts(f->workers)->starts, 2);
+}
+
 static void many_runs_are_each_answered_once(void **state)
 {
     struct fixture *f = *state;
@@ -476,6 +512,7 @@ int main(int argc, char **argv)
         TEST(noop_runs_are_done),
         TEST(noop_sleeps_and_fails_when_told_to),
         TEST(runs_go_where_there_is_room_and_a_handler),
+        TEST(lane_runs_are_kept_apart),
         TEST(many_runs_are_each_answered_once),
         TEST(workers_in_any_language_get_and_give_json_unchanged),
         TEST(news_of_a_run_reach_the_coordinator),
