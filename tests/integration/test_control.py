@@ -294,3 +294,18 @@ def test_a_lane_run_that_ignores_its_end_never_overlaps_the_one_that_follows_an_
     assert "n1" not in lines[lines.index("n2"):], "both ran at once"
     for node in (first, second):
         node.kill()
+
+
+def test_without_other_nodes_an_eviction_takes_runs_of_lanes_when_it_has_seen_the_lease_pass(rota, ledger):
+    node = rota.node("n1", pools=ledger.pool(), lease="2s", heartbeat="300ms")
+    long_job(rota, ledger, disallow_concurrent=True)
+    run, = rota.enqueue("long")
+    begun(ledger, 1)
+    node.send(signal.SIGSTOP)
+    rota.db.execute("UPDATE rota.incarnation SET lease_until = now() - interval '1 h', renewed_at = now() - interval '1 h 2 s'")
+    asked = time.monotonic()
+    answer = control(rota, "evict", "n1", "--wait", "8s")
+    assert (answer["put_back"], answer["waiting_for_lease"], answer["state"]) == (1, 0, "gone")
+    assert time.monotonic() - asked > 1.9, "a clock that was set may have ended the lease: it is counted here"
+    assert rota.where(run)[0][0] == "pending"
+    node.kill()
