@@ -13,6 +13,8 @@
 
 #define LOOK_AGAIN_US (100 * US_PER_MS)
 #define WAIT_US       (10 * US_PER_SECOND)
+#define CLOCK_JUMP_US (500 * US_PER_MS)
+#define SQLSTATE_LOCK "55P03"
 
 #define OPTIONS_HELP                                                                               \
     "  --wait DURATION  how long to wait until it shows (10s); 0: not at all\n"                    \
@@ -71,6 +73,8 @@ struct standing {
     bool already;
     int64_t running;
     int64_t remaining, lease_left_ms, put_back, lost, foreign; /* of an eviction */
+    /* The database's clock, less ours that nobody sets, as long as they agree: since when. */
+    int64_t clock_offset_us, steady_since_us;
 };
 
 static void copy(char to[16], const char *text)
@@ -115,16 +119,37 @@ static int look(struct client *client, const struct options *options, struct sta
     return 0;
 }
 
+/* A clock that jumps ends no lease: what was seen of it before counts for nothing. */
+static void compare_clocks(struct standing *standing, int64_t database_us)
+{
+    int64_t now_us = clock_boot_us();
+    int64_t moved_us = database_us - now_us - standing->clock_offset_us;
+    if (standing->steady_since_us == 0 || moved_us > CLOCK_JUMP_US || moved_us < -CLOCK_JUMP_US) {
+        standing->clock_offset_us = database_us - now_us;
+        standing->steady_since_us = now_us;
+    }
+}
+
 static int take_work(struct client *client, const struct options *options,
                      struct standing *standing, struct rota_error *error)
 {
     struct store_params params = {0};
     PGresult *result;
+    int64_t now_us = clock_boot_us();
+    bool known = standing->steady_since_us != 0;
     params_text(&params, options->node);
+    params_time(&params, known ? now_us + standing->clock_offset_us : 0);
+    params_int64(&params, known ? (now_us - standing->steady_since_us) / US_PER_MS : 0);
     int failed = store_wait(client->store, SQL_NODE_EVICT, &params, 0, &result, error);
     store_params_free(&params);
+    if (failed != 0 && store_is(error, SQLSTATE_LOCK)) {
+        *error = (struct rota_error){0};
+        standing->remaining = 1; /* at least, and looked at again */
+        return 0;
+    }
     if (failed != 0)
         return -1;
+    compare_clocks(standing, row_time(result, 0, 5));
     standing->remaining = row_int64(result, 0, 0);
     standing->lease_left_ms = row_int64(result, 0, 1);
     standing->put_back += row_int64(result, 0, 2);

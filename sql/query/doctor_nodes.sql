@@ -35,7 +35,7 @@ SELECT CASE WHEN t.kind IN ('stuck', 'silent') THEN 'bad' WHEN t.kind = 'good' T
                         CASE WHEN t.wish IN ('standby', 'evict') THEN format(', told to stand by since %s', rota.instant_text(t.wished_at))
                              ELSE '' END) END,
        CASE t.kind
-            WHEN 'stuck' THEN format('start a node, or `rota evict %s`', t.node)
+            WHEN 'stuck' THEN format('start a node, or `rota evict %s --wait 1m`', t.node)
             WHEN 'silent' THEN format('see whether it is stopped or cut off; `rota evict %s` takes its runs over', t.node)
             WHEN 'standby' THEN format('`rota resume-node %s` when it is to fire', t.node)
             WHEN 'good' THEN NULL ELSE 'the other nodes take its runs over by themselves' END

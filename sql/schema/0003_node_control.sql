@@ -60,7 +60,8 @@ END $$;
 
 -- What is left to do about the evicted incarnations of a node: their connections are ended and their runs
 -- taken, those of lanes when the lease is over. Called until nothing remains; the other nodes do the same.
-CREATE FUNCTION rota.node_evict(wanted_node text)
+-- believed, steady: as rota.recover() has them. 55P03: somebody is in the way, to be tried again.
+CREATE FUNCTION rota.node_evict(wanted_node text, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL)
 RETURNS TABLE (remaining bigint, lease_left_ms bigint, put_back bigint, lost bigint, foreign_connections bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -76,7 +77,7 @@ BEGIN
           WHERE a.application_name = ANY (dead.backends) AND a.usename = current_user AND a.backend_start < dead.evicted_at;
         foreign_connections := foreign_connections + (SELECT count(*) FROM pg_stat_activity a
           WHERE a.application_name = ANY (dead.backends) AND a.usename <> current_user);
-        FOR taken IN SELECT r.put_back, r.lost FROM rota.recover(dead.id) r LOOP
+        FOR taken IN SELECT r.put_back, r.lost FROM rota.recover(dead.id, believed, steady) r LOOP
             put_back := put_back + taken.put_back;
             lost := lost + taken.lost;
         END LOOP;

@@ -273,3 +273,39 @@ def test_what_cannot_be_taken_back_is_refused(rota, ledger):
 def test_a_wish_that_nobody_knows_is_refused_in_sql(rota, wish):
     with pytest.raises(Exception, match="run, standby, drain or evict"):
         rota.rows(f"SELECT * FROM rota.node_wish('n1', {wish})")
+
+
+def test_a_lane_run_that_ignores_its_end_never_overlaps_the_one_that_follows_an_eviction(rota, tmp_path):
+    """Cancelling it takes twice the tenth of the grace, longer than the lease: the guard has to end it."""
+    settings = {"exec_allow": "/bin/*", "lease": "2s", "heartbeat": "300ms", "grace": "100s"}
+    path = tmp_path / "beats"
+    path.touch()
+    beats = f"trap '' TERM; while :; do echo $ROTA_NODE >> {path}; /bin/sleep 0.02; done"
+    first = rota.node("n1", **settings)
+    rota.apply({"name": "one", "handler": "exec", "durable": True, "disallow_concurrent": True,
+                "data": {"command": ["/bin/sh", "-c", beats]}})
+    rota.enqueue("one")
+    wait_until(path.read_text, 10, "the run to begin")
+    second = rota.node("n2", **settings)
+    rota.run("evict", "n1", "--wait", "8s")
+    wait_until(lambda: "n2" in path.read_text(), 10, "the run to go on elsewhere")
+    wait_until(lambda: states(rota) == {"n1": "standby", "n2": "running"}, 10)
+    lines = path.read_text().split()
+    assert "n1" not in lines[lines.index("n2"):], "both ran at once"
+    for node in (first, second):
+        node.kill()
+
+
+def test_without_other_nodes_an_eviction_takes_runs_of_lanes_when_it_has_seen_the_lease_pass(rota, ledger):
+    node = rota.node("n1", pools=ledger.pool(), lease="2s", heartbeat="300ms")
+    long_job(rota, ledger, disallow_concurrent=True)
+    run, = rota.enqueue("long")
+    begun(ledger, 1)
+    node.send(signal.SIGSTOP)
+    rota.db.execute("UPDATE rota.incarnation SET lease_until = now() - interval '1 h', renewed_at = now() - interval '1 h 2 s'")
+    asked = time.monotonic()
+    answer = control(rota, "evict", "n1", "--wait", "8s")
+    assert (answer["put_back"], answer["waiting_for_lease"], answer["state"]) == (1, 0, "gone")
+    assert time.monotonic() - asked > 1.9, "a clock that was set may have ended the lease: it is counted here"
+    assert rota.where(run)[0][0] == "pending"
+    node.kill()

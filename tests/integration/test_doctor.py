@@ -124,7 +124,7 @@ def test_nodes_that_are_dead_stuck_silent_and_told_to_stand_by(rota):
     assert "it is dead" in only(doctor(rota), "node")["what"]
     rota.db.execute("UPDATE rota.incarnation SET lease_until = now() - interval '5 min'")
     found = only(doctor(rota, code=1), "stuck_lease", "bad")
-    assert "nobody takes its runs over" in found["what"] and "`rota evict n1`" in found["right"]
+    assert "nobody takes its runs over" in found["what"] and "`rota evict n1 --wait 1m`" in found["right"]
     rota.run("evict", "n1")
     assert "stuck_lease" not in doctor(rota) and "node" not in doctor(rota)
 
