@@ -29,6 +29,7 @@ int cmd_resume(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 int cmd_reschedule(int argc, char **argv);
 int cmd_delete(int argc, char **argv);
+int cmd_lock(int argc, char **argv);
 int cmd_cron(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 int cmd_version(int argc, char **argv);

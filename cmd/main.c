@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"reset", cmd_reset, "take triggers out of error"},
     {"reschedule", cmd_reschedule, "a new schedule for a trigger"},
     {"delete", cmd_delete, "delete a job or a trigger"},
+    {"lock", cmd_lock, "run a command under a cluster lock"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},

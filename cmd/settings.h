@@ -38,6 +38,8 @@ enum setting_id {
     SETTING_RESTART_DELAY,
     SETTING_GRACE,
     SETTING_POLL,
+    SETTING_LOCK_DELAY,
+    SETTING_LOCK_WAIT,
     SETTING_MISFIRE_THRESHOLD,
     SETTING_CATCH_UP_RATE,
     SETTING_HISTORY_ROWS,
@@ -69,7 +71,8 @@ enum setting_scope {
     SCOPE_NODE = 2,
     SCOPE_UP = 4,
     SCOPE_ENQUEUE = 8,
-    SCOPE_ALL = 15,
+    SCOPE_LOCK = 16,
+    SCOPE_ALL = 31,
 };
 
 struct setting {
