@@ -274,7 +274,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct guard_link *link = arg;
-    LIST_EACH (&link->queue, struct packet, queue, packet) {
+    LIST_EACH(&link->queue, struct packet, queue, packet)
+    {
         if (link_send(link, packet->data, packet->length, packet->fd) != 0) {
             if (errno == EAGAIN || errno == EINTR)
                 event_add(link->writable, NULL);

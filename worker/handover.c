@@ -66,7 +66,8 @@ void handover_written(struct process *process)
 void handover_stalled(struct process *process)
 {
     int64_t due_us = clock_monotonic_us() + STALL_US;
-    LIST_EACH (&process->queued, struct run, in_process, run) {
+    LIST_EACH(&process->queued, struct run, in_process, run)
+    {
         if (!run->in_heap)
             deadline_set(process->workers, run, due_us);
     }

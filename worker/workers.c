@@ -42,13 +42,14 @@ static void flush_lines(struct workers *workers)
     }
 }
 
-/* The guard hears late that a worker holds no lane run any more: that harms nobody. */
+/* The guard hears late that a worker holds no lane run and no lock any more: that harms nobody. */
 static void unmark_lanes(struct workers *workers)
 {
     if (!workers->lanes_changed)
         return;
     workers->lanes_changed = false;
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         if (!process->lane_marked || process->lanes > 0 || process->locks_held > 0)
             continue;
         if (guard_link_lane(workers->guard, process->number, false) == 0)
@@ -145,7 +146,8 @@ static void take_back(struct process *process, struct run *run,
 void workers_take_back(struct workers *workers, void (*back)(void *arg, int64_t id, int64_t fence),
                        void *arg)
 {
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         struct list *queued = &process->queued;
         while (!list_empty(queued)) /* from the end: nothing behind has to move up */
             take_back(process, LIST_ITEM(queued->previous, struct run, in_process), back, arg);
@@ -171,7 +173,8 @@ bool workers_cancel(struct workers *workers, int64_t id, int64_t fence, const ch
 
 static struct process *find_process(struct workers *workers, uint32_t number)
 {
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         if (process->number == number)
             return process;
     }
@@ -204,7 +207,8 @@ static void on_lost(void *arg)
     struct workers *workers = arg;
     workers->orphaned = true;
     log_error(workers->log, "the guard died, and all workers with it");
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         process_orphaned(process);
     }
     if (workers->callbacks.guard_lost != NULL)
@@ -217,7 +221,8 @@ void workers_drain(struct workers *workers, int64_t grace_us)
 {
     workers->draining = true;
     workers->drain_grace_us = grace_us;
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         process_retire(process);
         if (!process_serves(process))
             continue; /* one that starts is told when it says hello */
@@ -231,7 +236,8 @@ void workers_lease(struct workers *workers, int64_t valid_until_boot_us)
 {
     workers->lease_us = valid_until_boot_us;
     guard_link_lease(workers->guard, valid_until_boot_us);
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         if (!process->honours_lease || !process_serves(process) ||
             channel_pending(&process->channel) > 0)
             continue; /* one that does not read is not told more; its lease ends the earlier */
@@ -267,7 +273,8 @@ static void init_pools(struct workers *workers, const struct worker_config *conf
     workers->views = mem_array(config->pool_count, sizeof *workers->views);
     for (size_t i = 0; i < config->pool_count; i++)
         pool_init(&workers->pools[i], workers, config, &config->pools[i]);
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         process_start(process);
     }
 }
@@ -305,7 +312,8 @@ void workers_free(struct workers *workers)
 {
     if (workers == NULL)
         return;
-    EACH_PROCESS (workers, process) {
+    EACH_PROCESS(workers, process)
+    {
         worker_lock_forget(process);
     }
     for (size_t i = 0; i < workers->pool_count; i++)
