@@ -60,11 +60,11 @@ static void fail(struct holder *h, enum error_code code, const char *text)
 static void on_killed(struct holder *h)
 {
     h->running = false;
-    h->lost = true; /* also when the guard was faster than our own news */
-    fail(h, ERROR_REFUSED,
-         h->error->message[0] != '\0'
-             ? h->error->message
-             : "the lock was lost, as it could not be renewed: CMD was killed");
+    if (!h->lost) /* the guard was faster than our own news: we were stopped */
+        error_set(h->error, ERROR_REFUSED,
+                  "cluster lock lost: %s: it could not be renewed in time: CMD was killed",
+                  h->order->names[0]);
+    h->lost = h->failed = h->over = true;
 }
 
 static void on_refused(struct holder *h, int code)

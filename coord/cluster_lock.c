@@ -74,6 +74,7 @@ struct cluster_locks {
     struct request *requests; /* by number */
     struct list news;
     struct event *turn; /* tells the news */
+    struct event *gone; /* the session was lost */
     struct event *loss; /* when the first of them is lost unless renewed */
     uint64_t session;   /* counts them: what was asked of an earlier one is void */
     bool listening, renewing;
@@ -247,7 +248,7 @@ static void settle(struct cluster_locks *locks, struct lock_name *name)
     const struct request *head = request_of(lock_queue_turn(name));
     bool asking = head != NULL && head->state == LOCK_ASKING;
     enum lock_session session = lock_name_session(name);
-    if (session != SESSION_NONE && !lock_queue_held(name) && !asking) {
+    if (session != SESSION_NONE && lock_queue_holder(name) == NULL && !asking) {
         lock_name_set_session(name, SESSION_NONE);
         if (is_ready(locks))
             call_unlock(locks, lock_name_text(name), session == SESSION_EXCLUSIVE);
@@ -299,6 +300,9 @@ static void fail_in_time(struct request *r)
 {
     char text[TIME_TEXT_SIZE];
     int retries = r->tries > 0 ? r->tries - 1 : 0;
+    const struct request *before = request_of(lock_queue_holder(r->claim.name));
+    if (before != NULL && r->held_by == NULL)
+        r->held_by = mem_string(before->holder);
     if (!r->node_scope && !is_ready(r->locks))
         error_set(&r->error, ERROR_DATABASE,
                   "Failed to obtain cluster lock: %s: the database is out of reach", r->name);
@@ -391,17 +395,17 @@ static void name_and_try(struct request *r)
     call_try(r);
 }
 
-static void try_failed(struct request *r, const struct rota_error *error)
+/* Without an error: there was no session to ask, or it is gone with all that it had. */
+static void try_failed(struct request *r)
 {
     struct cluster_locks *locks = r->locks;
+    const struct rota_error *error = &r->error;
     if (r->took && is_ready(locks) && r->session == locks->session)
         call_unlock(locks, r->name, r->claim.exclusive); /* should only its commit have failed */
-    if (store_fault(error) == FAULT_RETRY || error->sqlstate[0] == '\0') {
+    if (error->code == ERROR_NONE || store_fault(error) == FAULT_RETRY) {
         refused(r, INT64_MAX);
         return;
     }
-    if (error != &r->error)
-        r->error = *error;
     error_prefix(&r->error, "Failed to obtain cluster lock: %s", r->name);
     fail(r, LOCK_FAILED);
 }
@@ -410,12 +414,11 @@ static void try_failed(struct request *r, const struct rota_error *error)
 static void on_tried(void *arg, const struct store_answer *answer)
 {
     struct request *r = arg;
-    if (r->session != r->locks->session) {
-        refused(r, INT64_MAX); /* whatever that session had is gone with it */
-        return;
-    }
-    if (answer->error != NULL) {
-        try_failed(r, answer->error);
+    if (answer->error != NULL || r->session != r->locks->session) {
+        if (answer->error != NULL)
+            r->error = *answer->error;
+        wait_for(
+            r, 0); /* in a turn of its own: a call that breaks the connection is answered at once */
         return;
     }
     const char *outcome = row_text(answer->result, 0, 0);
@@ -434,7 +437,7 @@ static void on_tried(void *arg, const struct store_answer *answer)
         if (r->error.code == ERROR_NONE)
             error_set(&r->error, ERROR_REFUSED, "its row goes as soon as it is made");
         r->took = false;
-        try_failed(r, &r->error);
+        try_failed(r);
         return;
     }
     free(r->held_by);
@@ -466,8 +469,10 @@ static void ask(struct request *r, enum lock_event event)
     move(r, event);
     evtimer_del(r->timer);
     r->tries++;
+    r->took = false;
+    r->error = (struct rota_error){0};
     if (!is_ready(locks)) {
-        wait_for(r, 0); /* refused in the next turn, as any other */
+        wait_for(r, 0);
         return;
     }
     if (!locks->listening) /* ahead of the try, so that no release is missed after it */
@@ -502,7 +507,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (r->state == LOCK_WAITING)
         ask(r, LOCK_AGAIN);
     else if (r->state == LOCK_ASKING)
-        refused(r, INT64_MAX); /* there was no session to ask */
+        try_failed(r);
     else if (r->state == LOCK_QUEUED)
         fail_in_time(r);
 }
@@ -539,9 +544,6 @@ void cluster_lock_want(struct cluster_locks *locks, const struct cluster_lock_wi
     r->timer = evtimer_new(locks->config.base, on_timer, r);
     HASH_ADD(hh, locks->requests, number, sizeof r->number, r);
     lock_queue_join(locks->queues, &r->claim, slice_of(r->name), r->node_scope, !wish->shared);
-    r->held_by = request_of(lock_queue_turn(r->claim.name)) != r
-                     ? mem_string("somebody on the same node")
-                     : NULL;
     wait_for(r, wish->wait_us);
     advance(locks, r->claim.name);
 }
@@ -614,9 +616,17 @@ void cluster_locks_session_ready(struct cluster_locks *locks)
 
 void cluster_locks_session_lost(struct cluster_locks *locks)
 {
-    struct request *r, *next;
     locks->session++;
     locks->listening = false;
+    event_active(locks->gone, EV_TIMEOUT, 0); /* not here: a call of ours may be what broke it */
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+    struct cluster_locks *locks = arg;
+    struct request *r, *next;
+    (void)fd;
+    (void)what;
     lock_queues_session_lost(locks->queues);
     HASH_ITER (hh, locks->requests, r, next)
         if (r->state == LOCK_HELD && !r->node_scope)
@@ -706,6 +716,7 @@ struct cluster_locks *cluster_locks_new(const struct cluster_lock_config *config
     locks->queues = lock_queues_new();
     list_init(&locks->news);
     locks->turn = event_new(config->base, -1, 0, on_turn, locks);
+    locks->gone = event_new(config->base, -1, 0, on_gone, locks);
     locks->loss = evtimer_new(config->base, on_loss, locks);
     return locks;
 }
@@ -722,6 +733,7 @@ void cluster_locks_free(struct cluster_locks *locks)
     lock_queues_session_lost(locks->queues);
     lock_queues_free(locks->queues);
     event_free(locks->turn);
+    event_free(locks->gone);
     event_free(locks->loss);
     free(locks);
 }

@@ -91,10 +91,9 @@ struct lock_claim *lock_queue_turn(const struct lock_name *name)
     if (list_empty(&name->waiting))
         return NULL;
     struct lock_claim *first = LIST_ITEM(name->waiting.next, struct lock_claim, place);
-    if (list_empty(&name->holders))
-        return first;
-    const struct lock_claim *holder = LIST_ITEM(name->holders.next, struct lock_claim, place);
-    return first->exclusive || holder->exclusive ? NULL : first;
+    const struct lock_claim *holder = lock_queue_holder(name);
+    bool in_the_way = holder != NULL && (first->exclusive || holder->exclusive);
+    return in_the_way ? NULL : first;
 }
 
 void lock_queue_hold(struct lock_claim *claim)
@@ -111,9 +110,10 @@ void lock_queue_leave(struct lock_claim *claim)
     claim->holds = false;
 }
 
-bool lock_queue_held(const struct lock_name *name)
+struct lock_claim *lock_queue_holder(const struct lock_name *name)
 {
-    return !list_empty(&name->holders);
+    return list_empty(&name->holders) ? NULL
+                                      : LIST_ITEM(name->holders.next, struct lock_claim, place);
 }
 
 void lock_queue_settle(struct lock_queues *queues, struct lock_name *name)

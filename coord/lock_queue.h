@@ -36,7 +36,7 @@ void lock_queue_join(struct lock_queues *queues, struct lock_claim *claim, struc
 struct lock_claim *lock_queue_turn(const struct lock_name *name);
 void lock_queue_hold(struct lock_claim *claim); /* the head: it holds from now on */
 void lock_queue_leave(struct lock_claim *claim);
-bool lock_queue_held(const struct lock_name *name);
+struct lock_claim *lock_queue_holder(const struct lock_name *name); /* one of them; NULL: nobody */
 /* The name by its text, NULL: nobody holds it or waits for it. */
 struct lock_name *lock_queue_find(const struct lock_queues *queues, const char *text);
 /* A name without claims is forgotten; not before the session has given it back. */

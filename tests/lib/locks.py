@@ -25,7 +25,7 @@ class Holder:
             [binary(), "lock", *names, *options, "--", "sh", "-c",
              f"echo $ROTA_LOCK_FENCE $(date +%s.%N) $$ > $0.tmp; mv $0.tmp $0.began; {inside}; date +%s.%N > $0.ended",
              self.name],
-            env=environment(database_url=locks.rota.url, **settings), stderr=subprocess.PIPE, text=True,
+            env=environment(**{"database_url": locks.rota.url, **settings}), stderr=subprocess.PIPE, text=True,
             preexec_fn=die_with_parent)
 
     def began(self, limit=15):
