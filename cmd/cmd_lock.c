@@ -133,7 +133,10 @@ static int run(struct options *options, const struct settings *settings, char *c
     if (options->wait != NULL && duration_parse(options->wait, &order.wait_us) != 0)
         return cmd_usage("lock", "--wait \"%s\" is no duration: write 500ms, 30s, 5m",
                          options->wait);
-    char *url = options->node_scope ? NULL : settings_client_url(settings, &error);
+    const char *direct = settings_text(settings, SETTING_SESSION_DATABASE_URL);
+    char *url = options->node_scope ? NULL
+                : direct != NULL    ? mem_string(direct)
+                                    : settings_client_url(settings, &error);
     if (!options->node_scope && url == NULL)
         return cmd_fail("lock", &error);
     order.url = url;

@@ -89,8 +89,10 @@ static void say(const struct post *post, enum lock_guard_news news, int code)
 static void start_cmd(struct post *post, int64_t fence)
 {
     int report[2], code = 0;
-    if (post->cmd != 0 || post->killing)
+    if (post->killing) { /* the time of the lock was over before */
+        say(post, LOCK_GUARD_KILLED, 0);
         return;
+    }
     if (pipe2(report, O_CLOEXEC) != 0) {
         say(post, LOCK_GUARD_REFUSED, errno);
         return;

@@ -79,6 +79,7 @@ static void on_ended(struct holder *h, int status)
 {
     h->running = false;
     h->over = true;
+    h->failed = h->lost; /* a moment ago: not even its end was under the lock */
     h->exit_code = WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

@@ -108,7 +108,8 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_DATABASE_URL] = {"database_url", SETTING_TEXT, SCOPE_ALL, .secret = true,
                               .help = "PostgreSQL to use: URI or connection string; better by "
                                       "environment or file, as others can see flags"},
-    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT, NODES, .secret = true,
+    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT, NODES | SCOPE_LOCK,
+                                      .secret = true,
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
     [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP | SCOPE_LOCK,
