@@ -3,6 +3,9 @@ fences only grow; several names; what a body does is its own business."""
 
 import json
 import os
+import pathlib
+import re
+import shlex
 import subprocess
 import threading
 import time
@@ -14,6 +17,7 @@ from fleet import binary, environment
 from locks import Locks, touch
 from waiting import wait_until
 
+DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "locks.md"
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 
 
@@ -355,3 +359,19 @@ def test_operators_find_the_lines_they_know(locks):
     table = locks.rota.run("get", "locks").stdout.splitlines()
     assert table[0].split() == ["name", "state", "mode", "holder", "fence", "acquired_at"] and len(table) == 3
     assert json.loads(locks.rota.run("get", "locks", "--json").stdout)["total"] == 2
+
+
+def test_the_examples_of_the_documentation_do_what_they_say(rota):
+    steps = [step.split("\n", 1) for block in re.findall(r"^```console\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+             for step in block.removeprefix("$ ").split("\n$ ")]
+    assert len(steps) == 5
+    for command, *written in steps:
+        program, *arguments = shlex.split(command)
+        done = rota.run(*arguments, check=False)
+        assert program == "rota" and done.stdout.strip() == "".join(written).strip() and done.stderr == "", command
+        assert done.returncode == (3 if "exit 3" in command else 0)
+    [statements] = re.findall(r"^```sql\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+    for statement in statements.splitlines():
+        rota.db.execute(statement)
+    [message] = re.findall(r"^```json\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+    assert json.loads(message)["type"] == "lock"
