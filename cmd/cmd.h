@@ -35,6 +35,7 @@ int cmd_resume_node(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
+int cmd_lock(int argc, char **argv);
 int cmd_cron(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 int cmd_version(int argc, char **argv);

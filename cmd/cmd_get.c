@@ -42,7 +42,7 @@ static const struct listing listings[] = {
      SQL_GET_NODES,
      false,
      {"name", "state", "running", "slots", "version", "host", "pid", "http", "renewed_at"}},
-    {"locks", SQL_GET_LOCKS, false, {"name", "holder", "fence", "acquired_at"}},
+    {"locks", SQL_GET_LOCKS, false, {"name", "state", "mode", "holder", "fence", "acquired_at"}},
     {"history",
      SQL_GET_HISTORY,
      true,

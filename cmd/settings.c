@@ -180,6 +180,7 @@ static void apply_defaults(struct settings *settings)
         set_default(settings, (enum setting_id)id, settings_row((enum setting_id)id)->standard);
     default_heartbeat(settings);
     set_default(settings, SETTING_RESTART_DELAY, settings_text(settings, SETTING_LEASE));
+    set_default(settings, SETTING_LOCK_DELAY, settings_text(settings, SETTING_LEASE));
     set_default(settings, SETTING_LOCK_NAMESPACE, settings_text(settings, SETTING_SCHEMA));
     set_default(settings, SETTING_MANIFESTS, "[]");
     set_default(settings, SETTING_EXEC_ALLOW, settings->scope == SCOPE_UP ? "[\"*\"]" : "[]");
@@ -281,6 +282,8 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .heartbeat_us = settings_number(settings, SETTING_HEARTBEAT),
         .restart_delay_us = settings_number(settings, SETTING_RESTART_DELAY),
         .grace_us = settings_number(settings, SETTING_GRACE),
+        .lock_delay_us = settings_number(settings, SETTING_LOCK_DELAY),
+        .lock_wait_us = settings_number(settings, SETTING_LOCK_WAIT),
         .poll_us = settings_number(settings, SETTING_POLL),
         .misfire_threshold_us = settings_number(settings, SETTING_MISFIRE_THRESHOLD),
         .catch_up_rate = settings_number(settings, SETTING_CATCH_UP_RATE),

@@ -38,6 +38,8 @@ enum setting_id {
     SETTING_RESTART_DELAY,
     SETTING_GRACE,
     SETTING_POLL,
+    SETTING_LOCK_DELAY,
+    SETTING_LOCK_WAIT,
     SETTING_MISFIRE_THRESHOLD,
     SETTING_CATCH_UP_RATE,
     SETTING_HISTORY_ROWS,
@@ -70,7 +72,8 @@ enum setting_scope {
     SCOPE_UP = 4,
     SCOPE_ENQUEUE = 8,
     SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT */
-    SCOPE_ALL = 31,
+    SCOPE_LOCK = 32,
+    SCOPE_ALL = 63,
 };
 
 struct setting {

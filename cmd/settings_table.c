@@ -108,11 +108,11 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_DATABASE_URL] = {"database_url", SETTING_TEXT, SCOPE_ALL, .secret = true,
                               .help = "PostgreSQL to use: URI or connection string; better by "
                                       "environment or file, as others can see flags"},
-    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT, NODES | SCOPE_DOCTOR,
-                                      .secret = true,
+    [SETTING_SESSION_DATABASE_URL] = {"session_database_url", SETTING_TEXT,
+                                      NODES | SCOPE_DOCTOR | SCOPE_LOCK, .secret = true,
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
-    [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP,
+    [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP | SCOPE_LOCK,
                       .help =
                           "data directory of `rota up`; default /var/lib/rota/up for root, else "
                           "$XDG_DATA_HOME/rota or ~/.local/share/rota"},
@@ -160,6 +160,14 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_POLL] = {"poll", SETTING_DURATION, NODES, .standard = "5s", .low = 100 * MILLISECOND,
                       .high = HOUR,
                       .help = "how late a run may start when its notification was lost"},
+    [SETTING_LOCK_DELAY] = {"lock_delay", SETTING_DURATION, NODES | SCOPE_LOCK, .low = 0,
+                            .high = HOUR,
+                            .help =
+                                "after the death of a cluster lock's holder, the next one waits "
+                                "so long; default: the lease, 10s for `rota lock`"},
+    [SETTING_LOCK_WAIT] = {"lock_wait", SETTING_DURATION, NODES | SCOPE_LOCK, .standard = "9s",
+                           .low = 0, .high = 365 * DAY,
+                           .help = "how long a cluster lock is waited for, where nobody says"},
     [SETTING_MISFIRE_THRESHOLD] = {"misfire_threshold", SETTING_DURATION, NODES, .standard = "15m",
                                    .low = 0, .high = 365 * DAY,
                                    .help = "how late the policy `skip` still fires, where the "
@@ -180,7 +188,7 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_DISABLE_SCHEDULER] = {"disable_scheduler", SETTING_BOOL, NODES, .standard = "false",
                                    .variable = "MB_DISABLE_SCHEDULER",
                                    .help = "initialise and register, but never fire"},
-    [SETTING_LOG_LEVEL] = {"log_level", SETTING_TEXT, NODES, .standard = "info",
+    [SETTING_LOG_LEVEL] = {"log_level", SETTING_TEXT, NODES | SCOPE_LOCK, .standard = "info",
                            .check = check_log_level, .help = "debug, info, warn or error"},
     [SETTING_LOG_FORMAT] = {"log_format", SETTING_TEXT, SCOPE_NODE, .standard = "json",
                             .check = check_log_format,

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "coord/cluster_lock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,7 @@ static void on_answered(void *arg, const struct store_answer *answer)
 static void beat(struct node *node)
 {
     struct member *m = &node->member;
+    cluster_locks_renew(node->locks);
     const struct route *routes;
     size_t count;
     int32_t ids[NODE_ROUTES_MAX];

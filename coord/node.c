@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "coord/cluster_lock.h"
 #include "coord/http/server.h"
+#include "coord/node_lock.h"
 #include "coord/schedule/zone.h"
 
 #include <assert.h>
@@ -89,6 +91,7 @@ static void on_session_ready(void *arg)
     if (node->state != NODE_UNINITIALISED)
         log_info(&node->log, "database is back", LOG_TEXT("connection", "session"));
     member_session_ready(node);
+    cluster_locks_session_ready(node->locks);
     node_status(node);
 }
 
@@ -98,6 +101,7 @@ static void on_session_lost(void *arg, const struct rota_error *error)
     log_warn(&node->log, "database connection lost", LOG_TEXT("connection", "session"),
              LOG_TEXT("error", error->message));
     member_session_lost(node);
+    cluster_locks_session_lost(node->locks);
     node_status(node);
 }
 
@@ -153,7 +157,8 @@ static void on_failed(void *arg, const struct rota_error *error)
 static void on_notified(void *arg, const char *payload)
 {
     struct node *node = arg;
-    if (!control_notified(node, payload) && node->state == NODE_RUNNING)
+    if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
+        node->state == NODE_RUNNING)
         wake_notified(node, payload);
 }
 
@@ -235,6 +240,16 @@ static void on_changed(void *arg)
     wake_handlers_changed(arg);
 }
 
+static void on_lock(void *arg, const struct worker_lock *wanted)
+{
+    node_locks_wanted(arg, wanted);
+}
+
+static void on_unlock(void *arg, uint64_t lock)
+{
+    node_locks_unlock(arg, lock);
+}
+
 static void on_guard_lost(void *arg)
 {
     struct node *node = arg;
@@ -267,8 +282,12 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
                                          .kill_grace_us = kill_grace(node)};
-    const struct worker_callbacks callbacks = {
-        .arg = node, .result = on_result, .changed = on_changed, .guard_lost = on_guard_lost};
+    const struct worker_callbacks callbacks = {.arg = node,
+                                               .result = on_result,
+                                               .changed = on_changed,
+                                               .guard_lost = on_guard_lost,
+                                               .lock = on_lock,
+                                               .unlock = on_unlock};
     node->workers = workers_new(&config, &callbacks, error);
     return node->workers != NULL ? 0 : -1;
 }
@@ -426,6 +445,15 @@ static void on_left(void *arg, const struct store_answer *answer)
     *(bool *)arg = true;
 }
 
+/* Whoever holds a lock must be dead before it is given back. */
+static void end_locks(struct node *node)
+{
+    member_end(node); /* no more heartbeats: they ask for the workers' handlers */
+    workers_free(node->workers);
+    node->workers = NULL;
+    node_locks_end(node);
+}
+
 /* A node that owes nothing takes its row along. */
 static void leave(struct node *node)
 {
@@ -453,6 +481,7 @@ static void node_free(struct node *node)
     workers_free(node->workers);
     store_free(node->work);
     store_free(node->session);
+    cluster_locks_free(node->locks);
     complete_free(node);
     acquire_free(node);
     wake_free(node);
@@ -490,6 +519,7 @@ static void node_init(struct node *node, const struct node_config *config)
     wake_new(node);
     acquire_new(node);
     complete_new(node);
+    node_locks_new(node);
 }
 
 int node_main(const struct node_config *config)
@@ -505,6 +535,8 @@ int node_main(const struct node_config *config)
         on_chores(-1, 0, &node);
         event_base_dispatch(node.base);
     }
+    if (cluster_locks_count(node.locks) > 0)
+        end_locks(&node);
     leave(&node);
     log_info(&node.log, "stopped", LOG_INT("exit_code", node.exit_code));
     int exit_code = node.exit_code;

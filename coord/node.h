@@ -24,6 +24,7 @@ struct http_server;
 struct wake;
 struct acquire;
 struct complete;
+struct cluster_locks;
 
 struct node {
     const struct node_config *config;
@@ -45,6 +46,7 @@ struct node {
     struct wake *wake;
     struct acquire *acquire;
     struct complete *complete;
+    struct cluster_locks *locks;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
     struct event *signals[2];

@@ -7,12 +7,15 @@
 #include "base/memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct lock {
     struct list in_process;
     uint64_t number; /* struct worker_lock's `lock` */
     int64_t ref;     /* the worker's name for it */
     int64_t id, fence;
+    bool node_scope;
+    bool held; /* counts among the process's locks_held */
 };
 
 static struct lock *find_ref(struct process *process, int64_t ref)
@@ -54,6 +57,10 @@ static void lock_drop(struct process *process, struct lock *lock)
 {
     list_remove(&lock->in_process);
     process->lock_count--;
+    process->locks_held -= lock->held;
+    process->workers->lanes_changed |= lock->held;
+    if (lock->held)
+        workers_touch(process->workers);
     free(lock);
 }
 
@@ -66,6 +73,12 @@ static void lock_let_go(struct process *process, struct lock *lock)
     callbacks->unlock(callbacks->arg, number);
 }
 
+static bool slice_is(struct slice slice, const char *text)
+{
+    return slice.data != NULL && slice.length == strlen(text) &&
+           memcmp(slice.data, text, slice.length) == 0;
+}
+
 static const char *refusal(struct process *process, const struct protocol_message *message)
 {
     const struct worker_callbacks *callbacks = &process->workers->callbacks;
@@ -75,6 +88,9 @@ static const char *refusal(struct process *process, const struct protocol_messag
         return "too many locks of one worker";
     if (find_ref(process, message->ref) != NULL)
         return "this ref is in use";
+    if (message->scope.data != NULL && !slice_is(message->scope, "cluster") &&
+        !slice_is(message->scope, "node"))
+        return "scope is cluster or node";
     if (!message->has_run)
         return NULL;
     const struct run *run = run_find(&process->workers->runs, message->id, message->fence);
@@ -96,7 +112,9 @@ void worker_lock_wanted(struct process *process, const struct protocol_message *
         return;
     }
     struct lock *lock = mem_alloc(sizeof *lock);
-    *lock = (struct lock){.number = ++process->workers->last_lock, .ref = message->ref};
+    *lock = (struct lock){.number = ++process->workers->last_lock,
+                          .ref = message->ref,
+                          .node_scope = slice_is(message->scope, "node")};
     if (message->has_run) {
         lock->id = message->id;
         lock->fence = message->fence;
@@ -108,6 +126,7 @@ void worker_lock_wanted(struct process *process, const struct protocol_message *
                                  .name = message->name,
                                  .wait_us = message->duration_us,
                                  .shared = message->shared,
+                                 .node_scope = lock->node_scope,
                                  .id = lock->id,
                                  .fence = lock->fence};
     callbacks->lock(callbacks->arg, &wanted);
@@ -139,12 +158,28 @@ void worker_lock_process_over(struct process *process)
         lock_let_go(process, LIST_ITEM(process->locks.next, struct lock, in_process));
 }
 
+/* Whether the guard knows that the process dies with the lease. */
+static bool mark(struct process *process)
+{
+    if (!process->lane_marked)
+        process->lane_marked = guard_link_lane(process->workers->guard, process->number, true) == 0;
+    return process->lane_marked;
+}
+
 void workers_locked(struct workers *workers, uint64_t number, int64_t fence)
 {
     struct lock *lock;
     struct process *process = find_number(workers, number, &lock);
     if (process == NULL)
         return;
+    if (!lock->node_scope && !mark(process)) {
+        protocol_write_lock_failed(&process->channel.out, lock->ref, "the guard is out of reach");
+        process_dirty(process);
+        lock_let_go(process, lock);
+        return;
+    }
+    lock->held = !lock->node_scope;
+    process->locks_held += lock->held;
     protocol_write_locked(&process->channel.out, lock->ref, fence);
     process_dirty(process);
 }

@@ -17,7 +17,7 @@
 #define STALL_US    (10 * US_PER_SECOND) /* a run the worker does not read goes elsewhere */
 #define RESERVE_US  (2 * US_PER_SECOND)  /* a worker is kept empty for a run that must be alone */
 #define PENDING_MAX PROTOCOL_LINE_MAX    /* bytes unread by a worker before it gets no more runs */
-#define LOCKS_MAX   64                   /* requested or held by one worker */
+#define LOCKS_MAX   1024                 /* requested or held by one worker: each is a row */
 
 struct pool {
     struct workers *workers;

@@ -62,7 +62,7 @@ struct process {
     struct channel channel;
     struct event *timer; /* the deadline of the state */
     int64_t slots, busy, lanes;
-    bool lane_marked; /* the guard knows of a lane run */
+    bool lane_marked; /* the guard knows of a lane run or a lock */
     bool lone;        /* its one run must be alone */
     bool honours_lease;
     bool ended_by_us;    /* by deadline or lease: its end says nothing about its runs */
@@ -73,6 +73,7 @@ struct process {
     struct list dirty;                /* has lines to write this turn */
     struct list locks;                /* struct lock */
     size_t lock_count;
+    size_t locks_held;            /* of the cluster */
     int64_t starts_us[START_MAX]; /* monotonic, a ring */
     unsigned start_count;
     int64_t wait_us; /* before the next start */

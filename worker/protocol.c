@@ -93,6 +93,7 @@ static const struct field fields[] = {
     {"ref", FIELD_INT, AT(ref), T(LOCK) | T(UNLOCK), T(LOCK) | T(UNLOCK)},
     {"wait", FIELD_DURATION, AT(duration_us), T(LOCK), 0},
     {"shared", FIELD_BOOL, AT(shared), T(LOCK), 0},
+    {"scope", FIELD_TEXT, AT(scope), T(LOCK), 0},
     {"job", FIELD_TEXT, AT(job), T(RUN), 0},
     {"handler", FIELD_TEXT, AT(handler), T(RUN), T(RUN)},
     {"trigger", FIELD_TEXT, AT(trigger), T(RUN), 0},

@@ -53,6 +53,7 @@ struct protocol_message {
     bool has_run;                                    /* of lock: id and fence are given */
     struct slice data, details, stacktrace, ex_data; /* JSON; `null` counts as absent */
     struct slice job, handler, trigger, fire_time, scheduled_time;
+    struct slice scope; /* of lock */
     struct slice name, version, exception, message, reason, level;
     char **handlers; /* NULL-terminated; of hello */
     size_t handler_count;

@@ -45,6 +45,7 @@ struct worker_lock {
     struct slice name; /* valid during the callback */
     int64_t wait_us;   /* -1: not given */
     bool shared;
+    bool node_scope;   /* only among the workers of this node */
     int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
@@ -120,7 +121,11 @@ void workers_drain(struct workers *workers, int64_t grace_us);
  */
 void workers_lease(struct workers *workers, int64_t valid_until_boot_us);
 
-/* Answers to worker_callbacks.lock; a lock that was let go of meanwhile is passed over. */
+/*
+ * Answers to worker_callbacks.lock; a lock that was let go of meanwhile is passed over. Who holds
+ * one of the cluster is ended by the guard at the end of the lease, as if it held a lane run; where
+ * the guard cannot be told, the worker is refused and unlock() is called.
+ */
 void workers_locked(struct workers *workers, uint64_t lock, int64_t fence);
 void workers_lock_failed(struct workers *workers, uint64_t lock, const char *message);
 void workers_lock_lost(struct workers *workers, uint64_t lock);

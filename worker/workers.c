@@ -42,14 +42,14 @@ static void flush_lines(struct workers *workers)
     }
 }
 
-/* The guard hears late that a worker holds no lane run any more: that harms nobody. */
+/* The guard hears late that a worker holds no lane run and no lock any more: that harms nobody. */
 static void unmark_lanes(struct workers *workers)
 {
     if (!workers->lanes_changed)
         return;
     workers->lanes_changed = false;
     EACH_PROCESS (workers, process) {
-        if (!process->lane_marked || process->lanes > 0)
+        if (!process->lane_marked || process->lanes > 0 || process->locks_held > 0)
             continue;
         if (guard_link_lane(workers->guard, process->number, false) == 0)
             process->lane_marked = false;

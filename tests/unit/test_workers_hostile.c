@@ -223,12 +223,12 @@ static void refs_of_locks_are_bounded(void **state)
     struct fixture *f = *state;
     start_script(f,
                  "hello(slots=2)\n"
-                 "for i in range(70): say(type='lock', ref=i % 69, name='n')\n"
-                 "say(type='lock', ref=500, name='n', id=1, fence=2)\n"
+                 "for i in range(1030): say(type='lock', ref=i % 1029, name='n')\n"
+                 "say(type='lock', ref=5000, name='n', id=1, fence=2)\n"
                  "for line in lines(): note('lines', line)\n",
                  2);
-    WAIT(f, file_has(f, "lines", "\"ref\":500"));
-    assert_int_equal(f->locks, 64);
+    WAIT(f, file_has(f, "lines", "\"ref\":5000"));
+    assert_int_equal(f->locks, 1024);
     assert_true(file_has(f, "lines", "too many locks of one worker"));
     workers_free(f->workers);
     f->workers = NULL;
