@@ -180,8 +180,8 @@ class Campaign:
 
     def left(self):
         return {**self.rota.open_work(), "slots": self.rota.rows("SELECT * FROM rota.lane_slot"),
-                "pending": self.rota.rows("SELECT id, route, due, job_id, trigger_id, lane, held, held_due FROM rota.pending LIMIT 20"),
-                "due": self.rota.rows("SELECT * FROM rota.trigger_state WHERE state IN ('waiting', 'blocked', 'error')")}
+                "pending": self.rota.rows("SELECT to_jsonb(p)::text FROM rota.pending p LIMIT 20"),
+                "due": self.rota.rows("SELECT to_jsonb(t)::text FROM rota.trigger_state t WHERE state IN ('waiting', 'blocked', 'error')")}
 
     def assert_queued_runs_ended_once(self):
         found = self.rota.rows("SELECT id, status, outcome FROM rota.task_history WHERE trigger IS NULL")
