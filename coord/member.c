@@ -173,6 +173,17 @@ static void take_suspects(struct node *node, const PGresult *result)
     free(names);
 }
 
+/* Somebody has migrated the schema to what this binary must not work on any more. */
+static void check_schema(struct node *node, int needs)
+{
+    if (needs <= migration_count || node->stop)
+        return;
+    log_error(&node->log, "the schema has become too new for this rota: draining, run a newer one",
+              LOG_INT("needs_version", needs), LOG_INT("knows_version", migration_count));
+    node->exit_code = ERROR_REFUSED;
+    node_stop(node, false);
+}
+
 /* Columns as node_heartbeat.sql lists them. */
 static void take_beat(struct node *node, const PGresult *result)
 {
@@ -198,6 +209,7 @@ static void take_beat(struct node *node, const PGresult *result)
     node_sweep_lanes(node);
     control_heard(node, row_text(result, 0, 15),
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
+    check_schema(node, row_int32(result, 0, 17));
     node_status(node);
 }
 

@@ -50,4 +50,6 @@ SELECT EXISTS (SELECT FROM mine),
        OR (SELECT min(p.job_id) FROM rota.pending p WHERE p.held = 'P') IS NOT NULL,
        -- what it is asked to be
        (SELECT n.wish FROM mine m JOIN rota.node n ON n.name = m.node),
-       (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node)
+       (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node),
+       -- the oldest binary that may work on this schema
+       (SELECT coalesce(max(v.needs), 0) FROM rota.schema_version v)

@@ -236,3 +236,15 @@ def test_http_answers_what_it_does_not_know_with_404(rota):
     node = rota.node("n1")
     assert node.http("/") == (404, "Not found.\n")
     assert node.http("/readyz") == (200, "ready\n")
+
+
+def test_a_schema_that_has_become_too_new_drains_the_node(rota, ledger):
+    """Somebody migrates on while it runs: what it has begun may finish, nothing more is begun."""
+    node = rota.node(heartbeat="300ms", pools=ledger.pool())
+    rota.apply({"name": "job", "handler": "ledger", "durable": True, "data": {"sleep": 2}})
+    run, = rota.enqueue("job")
+    wait_until(lambda: ledger.count() == 1, 15, "the run to begin")
+    rota.db.execute("INSERT INTO rota.schema_version (version, name, needs) VALUES (9999, '9999_later', 9999)")
+    assert node.wait_for_line("the schema has become too new")["needs_version"] == 9999
+    assert node.wait() == 1
+    assert rota.history(run)["status"] == "success"
