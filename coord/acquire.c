@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SQLSTATE_FOREIGN_KEY "23503"
+
 void acquire_new(struct node *node)
 {
     struct acquire *a = mem_alloc(sizeof *a);
@@ -68,6 +70,9 @@ void acquire_failed(struct acquire *a, const struct rota_error *error)
 {
     if (store_fault(error) == FAULT_RETRY)
         log_debug(&a->node->log, "acquire interrupted", LOG_TEXT("error", error->message));
+    else if (store_is(error, SQLSTATE_FOREIGN_KEY)) /* its incarnation is gone: all is in place */
+        log_warn(&a->node->log, "claim refused: this node was declared dead meanwhile",
+                 LOG_INT("incarnation", a->node->member.incarnation));
     else
         log_error(&a->node->log, "cannot acquire", LOG_TEXT("error", error->message),
                   LOG_TEXT("sqlstate", error->sqlstate));

@@ -42,8 +42,12 @@ class LossyProxy:
         if self.dead:
             client.close()
             return
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
+        host, port = self.server["host"], int(self.server.get("port", 5432))
+        if host.startswith("/"):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(os.path.join(host, f".s.PGSQL.{port}"))
+        else:
+            server = socket.create_connection((host, port))
         self.pairs[client], self.pairs[server] = server, client
         self.clients.add(client)
 
