@@ -161,9 +161,14 @@ static void reap(struct post *post)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
         if (pid != post->cmd)
             continue;
+        if (WIFSTOPPED(status)) {
+            if (WSTOPSIG(status) == SIGTSTP) /* nobody sleeps on a lock */
+                kill(-pid, SIGCONT);
+            continue;
+        }
         give_terminal(post, post->terminals);
         post->cmd = 0;
         say(post, LOCK_GUARD_ENDED, status);

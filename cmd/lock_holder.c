@@ -139,7 +139,7 @@ static void want_next(struct holder *h)
         start_cmd(h);
         return;
     }
-    int64_t left_us = h->until_us - clock_monotonic_us();
+    int64_t left_us = h->obtained > 0 ? h->until_us - clock_monotonic_us() : order->wait_us;
     const struct cluster_lock_wish wish = {.number = h->obtained + 1,
                                            .name = slice_of(order->names[h->obtained]),
                                            .shared = order->shared,

@@ -126,8 +126,8 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_LOCK_NAMESPACE] = {"lock_namespace", SETTING_TEXT, SCOPE_ALL,
                                 .check = check_identifier,
                                 .help =
-                                    "fleets with the same one share cluster locks; default: the "
-                                    "schema's name"},
+                                    "sets the advisory locks of nodes apart from those of other "
+                                    "software; default: the schema's name"},
     [SETTING_NODE_NAME] = {"node_name", SETTING_TEXT, SCOPE_NODE, .check = check_node_name,
                            .help = "a restarted node keeps its name; default: the host's name"},
     [SETTING_HTTP_LISTEN] = {"http_listen", SETTING_TEXT, SCOPE_NODE, .standard = "127.0.0.1:8300",

@@ -212,7 +212,8 @@ void lock_request_fail_in_time(struct request *r)
         error_set(&r->error, ERROR_TIMEOUT,
                   "Failed to obtain cluster lock: %s: held by %s, %d %s in %s", r->name,
                   r->held_by != NULL ? r->held_by : "somebody", retries,
-                  retries == 1 ? "retry" : "retries", duration_format(r->wait_us, text));
+                  retries == 1 ? "retry" : "retries",
+                  duration_format(r->wait_us / US_PER_MS * US_PER_MS, text));
     lock_request_fail(r, LOCK_END);
 }
 

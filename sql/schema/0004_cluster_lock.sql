@@ -97,10 +97,13 @@ BEGIN
                      WHERE s.lock_name = name AND wanted = 'exclusive') d);
 END $$;
 
--- Who holds the lock, for people: by its row, or by the advisory lock of a transaction.
+-- Who holds the lock, for people: by its row while that is renewed, by the advisory lock of a transaction,
+-- or by the row of a dead one.
 CREATE FUNCTION rota.cluster_lock_holder(name text) RETURNS text
 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce((SELECT l.holder FROM rota.metabase_cluster_lock l WHERE l.lock_name = name),
+    SELECT coalesce((SELECT l.holder FROM rota.metabase_cluster_lock l
+                      WHERE l.lock_name = name AND l.renewed_at + greatest(l.free_after_ms, 10000) * interval '1 ms'
+                                                   > clock_timestamp()),
                     (SELECT 'a transaction of process ' || p.pid ||
                             coalesce(' (' || nullif(a.application_name, '') || ')', '')
                        FROM rota.cluster_lock_key(name) k
@@ -109,7 +112,8 @@ LANGUAGE sql VOLATILE AS $$
                                       AND p.objid = (k.object::bigint & 4294967295)::oid
                                       AND p.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                        LEFT JOIN pg_stat_activity a ON a.pid = p.pid
-                      LIMIT 1))
+                      LIMIT 1),
+                    (SELECT l.holder FROM rota.metabase_cluster_lock l WHERE l.lock_name = name))
 $$;
 
 -- The row of a name sums up its shared holders. Under that row's lock.

@@ -1,6 +1,9 @@
 """Cluster locks when something dies: what held one is ended before anybody else has it, the lock-delay is
 kept, and a loss is told. Each test kills, stops or cuts off something else."""
 
+import os
+import pty
+import select
 import signal
 import threading
 import time
@@ -8,6 +11,7 @@ import time
 import psycopg
 import pytest
 
+from fleet import binary, environment
 from locks import Locks, touch
 from processes import descendants, look
 from waiting import holds_for, wait_until
@@ -90,8 +94,10 @@ def test_a_transaction_waits_for_the_lock_delay_too(locks):
     holder = locks.hold("a", options=DELAY)
     killed = time.time()
     holder.kill()
-    assert locks.sql("a", "20 s") > holder.began()[0]
-    assert DELAY_S <= time.time() - killed < DELAY_S + 3
+    with psycopg.connect(locks.rota.url, application_name="billing") as db:
+        assert db.execute("SELECT rota.cluster_lock('a', '20 s')").fetchone()[0] > holder.began()[0]
+        assert DELAY_S <= time.time() - killed < DELAY_S + 3
+        wait_until(lambda: "billing" in locks.row("a")["holder"], 15, "the dead holder to be forgotten")
 
 
 def test_without_a_lock_delay_the_next_one_comes_at_once(locks):
@@ -159,6 +165,30 @@ def test_signals_are_for_cmd(locks):
     waiting.kill(signal.SIGINT)
     assert waiting.ended()[0] == 128 + signal.SIGINT and not waiting.has_begun()
     first.let_go()
+
+
+def test_a_terminal_is_cmds(locks):
+    """It reads what is typed; Ctrl-C ends it, Ctrl-Z does not make it sleep on the lock."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(binary(), ["rota", "lock", "a", "--", "cat"], environment(database_url=locks.rota.url))
+    seen = b""
+
+    def shows(text):
+        nonlocal seen
+        seen += os.read(terminal, 1000) if select.select([terminal], [], [], 0)[0] else b""
+        return text in seen
+
+    wait_until(lambda: not locks.is_free("a"), 10)
+    for number, typed in enumerate((b"one", b"two")):
+        os.write(terminal, typed + b"\n")
+        wait_until(lambda text=typed: shows(text + b"\r\n" + text), 10, lambda: f"what was typed: {seen}")
+        if number == 0:
+            os.write(terminal, b"\x1a")
+    os.write(terminal, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGINT
+    os.close(terminal)
+    assert locks.is_free("a")
 
 
 def test_a_row_cleared_by_hand_is_a_loss(locks):
