@@ -123,6 +123,12 @@ static bool has_moved(const struct node *node, const struct run *run)
            (run->laned && !node_may_claim_lanes(node));
 }
 
+/* We stood still with the claim's answer on its way: others may have taken the run by now. */
+static bool lease_is_over(const struct node *node)
+{
+    return clock_boot_us() >= node->member.lease_until_boot_us;
+}
+
 static void dispatch(struct node *node, struct run *run)
 {
     if (run->job->gone) {
@@ -130,7 +136,7 @@ static void dispatch(struct node *node, struct run *run)
                       details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1, NULL);
         return;
     }
-    if (node->state != NODE_RUNNING || has_moved(node, run)) {
+    if (node->state != NODE_RUNNING || lease_is_over(node) || has_moved(node, run)) {
         complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
         return;
     }
