@@ -40,7 +40,7 @@
 #define NODES 3
 #define RUNS 2
 #define INCARNATIONS (FAULTS + 1) /* of a node */
-#define CLAIMS 8                  /* of both runs that something still refers to */
+#define CLAIMS 10                 /* of both runs that something still refers to */
 #define NOBODY CLAIMS
 
 #define which(c) ((c) / (CLAIMS / RUNS)) /* a claim's run */
@@ -111,7 +111,7 @@ bit begun;              /* the first run was claimed: two of a kind are alike un
 byte allowed[RUNS] = 1; /* executions: one, and one for each recovery on record */
 
 #define any_claim_of(p, x) (p(0, x) || p(1, x) || p(2, x) || p(3, x) || p(4, x) || p(5, x) || \
-                            p(6, x) || p(7, x))
+                            p(6, x) || p(7, x) || p(8, x) || p(9, x))
 #define any_node_of(p, x) (p(0, x) || p(1, x) || p(2, x))
 
 #define well(n) (node[n].state == UP && !node[n].cut)
@@ -126,8 +126,13 @@ byte allowed[RUNS] = 1; /* executions: one, and one for each recovery on record 
 #define receipt_of(c, i) (claim[c].receipt && claim[c].incarnation == (i))
 #define lane_receipt_of(c, i) (receipt_of(c, i) && laned(c))
 #define receipt_for(c, r) (claim[c].receipt && which(c) == (r))
+#define alive(c, x) (claim[c].step != FREE)
+#define unfinished (pending[0] || pending[1] || any_claim_of(alive, 0)) /* else nothing can go wrong */
+#define twin(c, d) ((c) != (d) && claim[d].step == RUNNING && !laned(d) && !claim[d].receipt && !claim[c].receipt && \
+                    claim[c].step == RUNNING && which(c) == which(d) && claim[c].incarnation == claim[d].incarnation)
 #define places(r) (pending[r] + history[r] + receipt_for(0, r) + receipt_for(1, r) + receipt_for(2, r) + \
-                   receipt_for(3, r) + receipt_for(4, r) + receipt_for(5, r) + receipt_for(6, r) + receipt_for(7, r))
+                   receipt_for(3, r) + receipt_for(4, r) + receipt_for(5, r) + receipt_for(6, r) + receipt_for(7, r) + \
+                   receipt_for(8, r) + receipt_for(9, r))
 
 #ifdef WITHOUT_SLOT
 #define room(r) 1
@@ -172,7 +177,7 @@ inline moved(r)
 inline tidy(c)
 {
     if
-    :: claim[c].step == UNKNOWN && !claim[c].receipt && !claim[c].late ->
+    :: (claim[c].step == UNKNOWN && !claim[c].receipt && !claim[c].late) || any_claim_of(twin, c) ->
         claim[c].step = FREE; claim[c].node = 0; claim[c].incarnation = 0; claim[c].waits = 0
     :: else
     fi
@@ -359,7 +364,8 @@ inline register(n)
     incarnation[current(n)].lease = 1;
     node[n].lease = 1;
     node[n].shorter = 0;
-    node[n].renewed = 0
+    node[n].renewed = 0;
+    run Row(current(n))
 }
 
 /* declared_dead(), register_again(): what runs is void, what is finished is dropped */
@@ -393,7 +399,10 @@ end:
     do
     /* on_rooms(), take_pending() */
     :: atomic { claim[c].step == PICKED && claim[c].waits && well(claim[c].node) -> claim[c].step = SENT }
-    :: atomic { claim[c].step == PICKED && !claim[c].waits && !node[claim[c].node].cut -> claim[c].step = UNKNOWN; tidy(c) }
+#ifndef WITHOUT_IDLE_LIMIT
+    /* idle_in_transaction_session_timeout */
+    :: atomic { claim[c].step == PICKED && (!claim[c].waits || !well(claim[c].node)) -> claim[c].step = UNKNOWN; claim[c].waits = 0; tidy(c) }
+#endif
 
     :: atomic { claim[c].step == SENT -> execute(c) }
     :: atomic { claim[c].step == ANSWERED && well(claim[c].node) -> take_answer(c, d) }
@@ -539,6 +548,7 @@ end:
             (any_claim_of(of_lane, n) || node[n].shorter || incarnation[current(n)].waits) ->
             printf("node %d: its lease ends, its guard kills\n", n);
             node[n].lease = 0;
+            node[n].shorter = 0;
             do
             :: c < CLAIMS ->
                 if
@@ -561,6 +571,7 @@ end:
             node[n].state == CRASHED && node[n].lease ->
             printf("node %d: its guard ends all\n", n);
             node[n].lease = 0;
+            node[n].shorter = 0;
             do
             :: c < CLAIMS ->
                 if
@@ -590,7 +601,7 @@ end:
         }
 
     /* idle_session_timeout, tcp_user_timeout */
-    :: atomic { incarnation[i].lock && (node[owner].cut || node[owner].state != UP) -> incarnation[i].lock = 0 }
+    :: atomic { incarnation[i].lock && (!well(owner) || current(owner) != i) -> incarnation[i].lock = 0 }
 
     /* recover_look(), node_terminate.sql */
     :: atomic {
@@ -642,8 +653,6 @@ inline crash(n, c)
 {
     node[n].state = CRASHED;
     node[n].renewed = 0;
-    node[n].shorter = 0;
-    node[n].lease = 1;
     if /* its kernel closes the sockets, if that gets through */
     :: !node[n].cut -> incarnation[current(n)].lock = 0
     :: else
@@ -666,6 +675,13 @@ inline crash(n, c)
     :: else -> break
     od;
     c = 0
+}
+
+inline start(n)
+{
+    printf("node %d: is started again\n", n);
+    node[n].state = UP;
+    register(n)
 }
 
 inline restart_database(i, c)
@@ -697,7 +713,7 @@ proctype Fate()
 end:
     do
     :: atomic {
-            faults > 0 ->
+            faults > 0 && unfinished ->
             if
             :: n = 0
             :: touched >= 1 -> n = 1
@@ -718,7 +734,7 @@ end:
             fi;
             n = 0
         }
-    :: atomic { faults > 0 -> printf("the database restarts\n"); faults--; restart_database(i, c) }
+    :: atomic { faults > 0 && unfinished -> printf("the database restarts\n"); faults--; restart_database(i, c) }
 
     :: atomic { !quiet && node[0].cut -> printf("node 0: is cut off no more\n"); node[0].cut = 0 }
     :: atomic { !quiet && node[1].cut -> printf("node 1: is cut off no more\n"); node[1].cut = 0 }
@@ -726,10 +742,10 @@ end:
     :: atomic { !quiet && node[0].state == STOPPED -> printf("node 0: goes on\n"); node[0].state = UP }
     :: atomic { !quiet && node[1].state == STOPPED -> printf("node 1: goes on\n"); node[1].state = UP }
     :: atomic { !quiet && node[2].state == STOPPED -> printf("node 2: goes on\n"); node[2].state = UP }
-    :: atomic { !quiet && node[0].state == CRASHED && !node[0].lease && !node[0].cut -> n = 0; node[0].state = UP; register(0) }
-    :: atomic { !quiet && node[1].state == CRASHED && !node[1].lease && !node[1].cut -> n = 0; node[1].state = UP; register(1) }
-    :: atomic { !quiet && node[2].state == CRASHED && !node[2].lease && !node[2].cut -> n = 0; node[2].state = UP; register(2) }
-    :: atomic { !quiet -> quiet = 1; faults = 0 }
+    :: atomic { !quiet && node[0].state == CRASHED && !node[0].lease && !node[0].cut -> start(0) }
+    :: atomic { !quiet && node[1].state == CRASHED && !node[1].lease && !node[1].cut -> start(1) }
+    :: atomic { !quiet && node[2].state == CRASHED && !node[2].lease && !node[2].cut -> start(2) }
+    :: atomic { !quiet -> quiet = 1; faults = 0; late = 0 }
 
     :: atomic {
             timeout ->
@@ -757,11 +773,6 @@ init {
         n = 0;
         do
         :: n < NODES -> run Coordinator(n); n++
-        :: else -> break
-        od;
-        n = 0;
-        do
-        :: n < NODES * INCARNATIONS -> run Row(n); n++
         :: else -> break
         od;
         n = 0;
