@@ -19,17 +19,19 @@
  * of its own; recovery takes all of an incarnation's in one step), pauses, retries (by the put_back
  * that is here), registrations whose answer is lost (rows without receipts).
  *
- * Bounds: three nodes, two runs, FAULTS faults of any kind at any moment. Who is stopped or cut off may
- * come back at any time or never; who crashed may be started again or not. What goes wrong needs one
- * fault to part a node from its runs and one that meets what the first began; the third is for the
- * database. INCARNATIONS and CLAIMS follow from FAULTS: running out of them is an error, no limit.
+ * Bounds: three nodes, two runs; FAULTS of any kind at any moment, LATE messages that are held up for as
+ * long as it takes. Who is stopped or cut off may come back at any time or never; who crashed may be
+ * started again or not. One fault parts a node from its runs while a message of its is on the way; a
+ * second meets the recovery of the first, or the recoverer; each further one needs a third node, or
+ * begins anew where all is well. INCARNATIONS and CLAIMS follow from them: running out of these is an
+ * error, no limit.
  *
  * LANES: which runs share the lane of limit 1; 3 both, 1 the first alone, 0 none.
  * WITHOUT_…: takes something away, and one of the assertions must fail.
  */
 
 #ifndef FAULTS
-#define FAULTS 2
+#define FAULTS 1
 #endif
 #ifndef LATE
 #define LATE 1
@@ -58,6 +60,9 @@ typedef Node {
     bit lease;            /* as its guard knows it; of a crashed one: the guard has not ended yet */
     bit shorter;          /* the row may say less: a restart of the database has lost its renewal */
     bit renewed;          /* a heartbeat's answer is on its way */
+#ifdef WITHOUT_DELAY_OF_THE_YOUNG
+    bit young;            /* it was started after the newest restart of the database, of which it knows nothing */
+#endif
     unsigned current : 3; /* its incarnation, 1…; 0: none */
     unsigned used : 3;
 };
@@ -103,7 +108,7 @@ Claim claim[CLAIMS];
 
 /* ---- for the checks alone ---- */
 
-byte faults = FAULTS;
+byte faults = FAULTS;   /* that are still to come */
 byte late = LATE;
 bit quiet;              /* from here on nothing fails and nothing comes back */
 byte touched;           /* nodes that have claimed or failed: alike until then, so they do it in order */
@@ -118,6 +123,12 @@ byte allowed[RUNS] = 1; /* executions: one, and one for each recovery on record 
 #define current(n) ((n) * INCARNATIONS + node[n].current - 1)
 #define connected(n) (well(n) && node[n].current > 0 && incarnation[current(n)].lock)
 #define sees(n, i) (connected(n) && current(n) != (i))
+#define delay_over (!delayed(0) && !delayed(1) && !delayed(2))
+#ifdef WITHOUT_DELAY_OF_THE_YOUNG
+#define judges(n, i) (sees(n, i) && (node[n].young || delay_over))
+#else
+#define judges(n, i) (sees(n, i) && delay_over)
+#endif
 #define executes(c) (claim[c].step == RUNNING || claim[c].step == VOID)
 #define claiming(c, n) (claim[c].node == (n) && claim[c].waits)
 #define writing(c, n) (claim[c].node == (n) && claim[c].step == WRITING)
@@ -356,7 +367,7 @@ inline lose_work(n, c)
 /* node_register.sql: the row, its lock and its lease */
 inline register(n)
 {
-    assert(node[n].used < INCARNATIONS);
+    assert(node[n].used < INCARNATIONS); /* a bound is too small */
     node[n].used++;
     node[n].current = node[n].used;
     incarnation[current(n)].row = 1;
@@ -465,7 +476,7 @@ end:
             fi;
             c = r * CLAIMS / RUNS;
             do
-            :: claim[c].step != FREE -> c++; assert(c < CLAIMS && which(c) == r)
+            :: claim[c].step != FREE -> c++; assert(c < CLAIMS && which(c) == r) /* a bound is too small */
             :: else -> break
             od;
             printf("node %d: claims run %d, claim %d\n", n, r, c);
@@ -605,13 +616,11 @@ end:
 
     /* recover_look(), node_terminate.sql */
     :: atomic {
-            incarnation[i].row && !incarnation[i].lock && !incarnation[i].ended && any_node_of(sees, i) &&
-            !delayed(0) && !delayed(1) && !delayed(2) && (!incarnation[i].waits || !incarnation[i].lease) ->
+            incarnation[i].row && !incarnation[i].lock && !incarnation[i].ended && any_node_of(judges, i) &&
+            (!incarnation[i].waits || !incarnation[i].lease) ->
             printf("incarnation %d of node %d: is dead\n", i % INCARNATIONS + 1, owner);
             incarnation[i].ended = 1;
-#ifndef WITHOUT_TERMINATE
             end_connections(i, c)
-#endif
         }
 
     /* rota.recover(): plain runs now, those of lanes after the lease */
@@ -681,6 +690,9 @@ inline start(n)
 {
     printf("node %d: is started again\n", n);
     node[n].state = UP;
+#ifdef WITHOUT_DELAY_OF_THE_YOUNG
+    node[n].young = 1;
+#endif
     register(n)
 }
 
@@ -701,6 +713,9 @@ inline restart_database(i, c)
         :: node[i].state != CRASHED -> node[i].shorter = 1
         :: else
         fi;
+#ifdef WITHOUT_DELAY_OF_THE_YOUNG
+        node[i].young = 0;
+#endif
         i++
     :: else -> break
     od;
