@@ -41,8 +41,9 @@ struct lane_candidate {
 struct acquire {
     struct node *node;
     enum step step;
-    enum work work;  /* what the step is for */
-    uint64_t number; /* of steps begun so far */
+    enum work work;      /* what the step is for */
+    uint64_t number;     /* of steps begun so far */
+    int32_t incarnation; /* under which its claim was sent */
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
