@@ -71,6 +71,7 @@ static void on_terminated(void *arg, const struct store_answer *answer)
     }
     struct store_params params = {0};
     params_int32(&params, taking->id);
+    params_bool(&params, clock_boot_us() >= node->member.no_lanes_before_boot_us);
     store_call(node->session, SQL_NODE_RECOVER, &params, 0, on_recovered, taking);
     store_params_free(&params);
 }

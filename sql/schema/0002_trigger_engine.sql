@@ -506,9 +506,10 @@ BEGIN
 END $$;
 
 -- As in 0001, but runs of lanes are left alone while the lease of their node holds: it may be cut off and
--- running them. Until then the incarnation stays and `waits` is true.
+-- running them. Until then the incarnation stays and `waits` is true. A restart of the database may have
+-- lost the newest renewal: who came to the database just now leaves them alone too (`lanes` is false).
 DROP FUNCTION rota.recover(integer);
-CREATE FUNCTION rota.recover(dead integer) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
+CREATE FUNCTION rota.recover(dead integer, lanes boolean DEFAULT true) RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     dead_node text;
@@ -517,7 +518,7 @@ DECLARE
     lane_fences bigint[];
     laned bigint;
 BEGIN
-    SELECT i.node, i.lease_until <= clock_timestamp() INTO dead_node, lease_over
+    SELECT i.node, lanes AND i.lease_until <= clock_timestamp() INTO dead_node, lease_over
       FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;

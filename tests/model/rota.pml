@@ -12,8 +12,9 @@
  *    database may have lost a renewal, as heartbeats do not wait for the disk.
  *  - A node that is well and has a session renews in time; any other may be late by any time.
  *  - restart_delay is not shorter than the lease.
- * Nothing else: a lock that is free may be a death at any moment (two looks only spare the living), a
- * statement may arrive after hours, a killed coordinator's workers may go on until its lease is over.
+ * Nothing else: a lock that is free may be a death at any moment (two looks only spare the living, and
+ * ending the connections of the dead only saves time), a statement may arrive after hours, a killed
+ * coordinator's workers may go on until its lease is over.
  *
  * Left out: triggers (their rows are locked as pending ones are), batches (each open bit is a receipt
  * of its own; recovery takes all of an incarnation's in one step), pauses, retries (by the put_back
@@ -61,7 +62,7 @@ typedef Node {
     bit shorter;          /* the row may say less: a restart of the database has lost its renewal */
     bit renewed;          /* a heartbeat's answer is on its way */
 #ifdef WITHOUT_DELAY_OF_THE_YOUNG
-    bit young;            /* it was started after the newest restart of the database, of which it knows nothing */
+    bit young;            /* was started since the database was, and does not know of that */
 #endif
     unsigned current : 3; /* its incarnation, 1…; 0: none */
     unsigned used : 3;
@@ -412,7 +413,12 @@ end:
     :: atomic { claim[c].step == PICKED && claim[c].waits && well(claim[c].node) -> claim[c].step = SENT }
 #ifndef WITHOUT_IDLE_LIMIT
     /* idle_in_transaction_session_timeout */
-    :: atomic { claim[c].step == PICKED && (!claim[c].waits || !well(claim[c].node)) -> claim[c].step = UNKNOWN; claim[c].waits = 0; tidy(c) }
+    :: atomic {
+            claim[c].step == PICKED && (!claim[c].waits || !well(claim[c].node)) ->
+            claim[c].step = UNKNOWN;
+            claim[c].waits = 0;
+            tidy(c)
+        }
 #endif
 
     :: atomic { claim[c].step == SENT -> execute(c) }
@@ -537,6 +543,7 @@ end:
             well(n) && node[n].current > 0 && !node[n].renewed && !incarnation[current(n)].lock ->
             if
             :: incarnation[current(n)].row ->
+                printf("node %d: has a session again, renews\n", n);
                 incarnation[current(n)].lock = 1;
                 incarnation[current(n)].waits = 0;
                 incarnation[current(n)].lease = 1;
@@ -607,12 +614,18 @@ end:
     /* lease_until passes; without runs of lanes nobody asks */
     :: atomic {
             incarnation[i].lease && (any_claim_of(lane_receipt_of, i) || incarnation[i].waits) &&
-            (!node[owner].lease || (node[owner].current > 0 && current(owner) != i) || (node[owner].shorter && !connected(owner))) ->
+            (!node[owner].lease || (node[owner].current > 0 && current(owner) != i) ||
+             (node[owner].shorter && !connected(owner))) ->
+            printf("incarnation %d of node %d: the lease of its row is over\n", i % INCARNATIONS + 1, owner);
             incarnation[i].lease = 0
         }
 
     /* idle_session_timeout, tcp_user_timeout */
-    :: atomic { incarnation[i].lock && (!well(owner) || current(owner) != i) -> incarnation[i].lock = 0 }
+    :: atomic {
+            incarnation[i].lock && (!well(owner) || current(owner) != i) ->
+            printf("incarnation %d of node %d: the server ends its session\n", i % INCARNATIONS + 1, owner);
+            incarnation[i].lock = 0
+        }
 
     /* recover_look(), node_terminate.sql */
     :: atomic {
@@ -651,7 +664,10 @@ end:
             od;
             c = 0;
             if
-            :: !any_claim_of(receipt_of, i) -> incarnation[i].row = 0; incarnation[i].lease = 0; incarnation[i].waits = 0
+            :: !any_claim_of(receipt_of, i) ->
+                incarnation[i].row = 0;
+                incarnation[i].lease = 0;
+                incarnation[i].waits = 0
             :: else -> incarnation[i].waits = 1
             fi
         }

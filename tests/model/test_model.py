@@ -30,7 +30,7 @@ class Search:
         self.defines += [f"-DWITHOUT_{without}"] if without else []
         shutil.copy(MODEL, folder)
         self.run("spin", "-a", *self.defines, "rota.pml")
-        self.run("gcc", optimise, "-w", "-DSAFETY", "-DNOREDUCE", f"-DMEMLIM={MEMORY_MB}", *options, "-o", "pan", "pan.c")
+        self.run("gcc", optimise, "-w", "-DSAFETY", "-DNOREDUCE", f"-DMEMLIM={MEMORY_MB}", *options, "pan.c", "-o", "pan")
         said = self.run("./pan", f"-m{DEPTH}", "-w22")
         assert "Search not completed" not in said or "errors: 1" in said, f"not exhaustive:\n{said}"
         assert "max search depth too small" not in said and "State-vector" in said, said
@@ -89,7 +89,7 @@ PARTS = [
 OTHER_ORDER = {"LEASE_FROM_SENDING": ["-DREVERSE"]}  # finds it sooner
 
 
-@pytest.mark.parametrize("without, lanes, faults, late, broken", PARTS)
+@pytest.mark.parametrize("without, lanes, faults, late, broken", PARTS, ids=[part[0] for part in PARTS])
 def test_without_one_part_it_breaks(tmp_path, without, lanes, faults, late, broken):
     search = Search(tmp_path, lanes, faults, late, without, "-O0", OTHER_ORDER.get(without, []))
     assert search.errors > 0, f"without {without} nothing breaks: it is not needed, or not in the model"
