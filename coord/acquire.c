@@ -80,6 +80,22 @@ void acquire_failed(struct acquire *a, const struct rota_error *error)
     wake_failed(a->node);
 }
 
+/*
+ * We were declared dead while the claim was out, and may be back with a new lease: whoever declared
+ * it took what the claim had got. To begin it here would run it twice, in a lane at once.
+ */
+static bool outlived(struct acquire *a)
+{
+    struct node *node = a->node;
+    if (a->incarnation == node->member.incarnation)
+        return false;
+    log_warn(&node->log, "a claim was answered after its node had been declared dead: others have "
+                         "its runs");
+    acquire_lost(node);
+    wake_step(node);
+    return true;
+}
+
 bool acquire_want(struct id_list *list, int32_t id)
 {
     for (size_t i = 0; i < list->count; i++)
@@ -214,6 +230,8 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
+    if (count > 0 && outlived(a))
+        return;
     if (a->work == WORK_PENDING) {
         wake_claimed(node, count);
         if (count < a->room)
@@ -322,7 +340,8 @@ static void claim_pending(struct acquire *a, const struct route *routes, size_t 
     struct store_params params = {0};
     acquire_begin(a, STEP_CLAIM, routes, count);
     acquire_routes_params(&params, routes, count);
-    params_int32(&params, a->node->member.incarnation);
+    a->incarnation = a->node->member.incarnation;
+    params_int32(&params, a->incarnation);
     store_call(a->node->work, SQL_RUN_CLAIM, &params, 0, acquire_on_claimed, a);
     store_params_free(&params);
 }
@@ -339,6 +358,8 @@ static void on_fired(void *arg, const struct store_answer *answer)
         acquire_failed(a, answer->error);
         return;
     }
+    if (outlived(a))
+        return;
     struct run *runs[NODE_CLAIM_MAX];
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
     if (a->fire->later_count > 0)
@@ -357,7 +378,8 @@ void acquire_fire(struct acquire *a)
 {
     struct store_params params = {0};
     a->step = STEP_FIRE;
-    fire_params(a->fire, a->node->member.incarnation, &params);
+    a->incarnation = a->node->member.incarnation;
+    fire_params(a->fire, a->incarnation, &params);
     store_call(a->node->work, SQL_TRIGGER_FIRE, &params, STORE_WITHIN | STORE_COMMIT, on_fired, a);
     store_params_free(&params);
 }

@@ -184,7 +184,8 @@ static void take_pending(struct acquire *a)
     acquire_lane_forget(a);
     struct store_params params = {0};
     a->step = STEP_CLAIM;
-    params_int32(&params, a->node->member.incarnation);
+    a->incarnation = a->node->member.incarnation;
+    params_int32(&params, a->incarnation);
     params_int64s(&params, taking.ids, taking.count);
     params_int64s(&params, taking.lanes, taking.count);
     params_int32s(&params, taking.slots, taking.count);

@@ -44,6 +44,7 @@ struct acquire {
     enum work work;        /* what the step is for */
     uint64_t number;       /* of steps begun so far */
     int64_t asked_boot_us; /* when the next due times were asked for */
+    int32_t incarnation;   /* under which its claim was sent */
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;

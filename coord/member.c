@@ -366,10 +366,12 @@ void member_session_ready(struct node *node)
     struct member *m = &node->member;
     if (node->config->notify)
         store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
+    /* a restart of the server may have lost the newest renewals, and we cannot know of it */
+    m->no_lanes_before_boot_us = clock_boot_us() + node->config->restart_delay_us;
     if (m->incarnation == 0)
         return; /* the start registers */
     /* whoever else lost its session with us gets the time to come back */
-    m->no_deaths_before_boot_us = clock_boot_us() + node->config->restart_delay_us;
+    m->no_deaths_before_boot_us = m->no_lanes_before_boot_us;
     m->leader = false;
     relock(node);
     wake_look(node);

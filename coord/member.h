@@ -30,6 +30,8 @@ struct member {
     int64_t clock_offset_us;       /* database wall clock minus our boot clock */
     int64_t clock_stepped_boot_us; /* when it was seen to jump; 0: never */
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
+    int64_t no_lanes_before_boot_us;  /* the same after every session, the first too: no leases of
+                                         others are trusted earlier */
     struct event *heartbeat;
     struct event *probe;
     struct suspect *suspects;

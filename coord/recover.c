@@ -77,6 +77,7 @@ static void on_terminated(void *arg, const struct store_answer *answer)
         params_int64(&params, (clock_boot_us() - stepped) / US_PER_MS);
     else
         params_null(&params);
+    params_bool(&params, clock_boot_us() >= node->member.no_lanes_before_boot_us);
     store_call(node->session, SQL_NODE_RECOVER, &params, 0, on_recovered, taking);
     store_params_free(&params);
 }

@@ -157,6 +157,8 @@ postgres_start "$work/postgres" || { fail "PostgreSQL does not start"; exit; }
 unit build-test
 say "== hygiene"
 python tests/hygiene
+say "== model of the protocol"
+python tests/model
 integration build-test
 
 if [ -n "$full" ]; then

@@ -593,9 +593,11 @@ END $$;
 -- whom it had to wait for longer (55P03), it leaves to the next try.
 --
 -- A clock that jumps would end leases before their time. believed: what time it is by a clock of the
--- caller's that nobody sets; steady: for how long that has agreed with ours, NULL for always.
+-- caller's that nobody sets; steady: for how long that has agreed with ours, NULL for always. A restart of
+-- the database may have lost the newest renewal: who came to it just now leaves them alone (`lanes` false).
 DROP FUNCTION rota.recover(integer);
-CREATE FUNCTION rota.recover(dead integer, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL)
+CREATE FUNCTION rota.recover(dead integer, believed timestamptz DEFAULT 'infinity', steady interval DEFAULT NULL,
+                             lanes boolean DEFAULT true)
 RETURNS TABLE (put_back bigint, lost bigint, waits boolean)
 LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
@@ -605,7 +607,7 @@ DECLARE
     lane_fences bigint[];
     laned bigint;
 BEGIN
-    SELECT i.node, i.lease_until <= least(clock_timestamp(), believed)
+    SELECT i.node, lanes AND i.lease_until <= least(clock_timestamp(), believed)
                    AND (steady IS NULL OR i.lease_until - i.renewed_at <= steady)
       INTO dead_node, lease_over
       FROM rota.incarnation i WHERE i.id = dead FOR UPDATE SKIP LOCKED;

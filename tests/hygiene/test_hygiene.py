@@ -149,7 +149,7 @@ def test_nothing_is_left_to_be_done_later():
 
 
 KNOWN = (".c", ".h", ".sql", ".py", ".sh", ".md", ".json", ".build", ".txt", ".tsv", ".csv", ".service", ".yaml", ".yml",
-         ".dict", ".tpl", ".css", ".js", ".html", ".svg", ".conf")
+         ".dict", ".tpl", ".css", ".js", ".html", ".svg", ".conf", ".pml")
 BINARY_ALLOWED = "tests/fuzz/corpus/"  # bytes are what a parser is fed with
 
 

@@ -356,3 +356,24 @@ def test_everything_at_once_loses_nothing_and_repeats_only_what_asks_for_it(rota
     print(f"{len(history)} runs, {passed_over} passed over, {len(unknown)} unknown, "
           f"{sum(len(entries) - 1 for entries in runs.values())} run again")
     assert [node.stop() for node in nodes] == [0, 0, 0]
+
+
+def test_a_claim_that_is_answered_after_its_node_was_declared_dead_begins_nothing(rota, ledger, proxy):
+    """The node is back under a new incarnation and a new lease by then; its run is somebody else's."""
+    settings = {"pools": ledger.pool(), "lease": "2s", "heartbeat": "500ms"}
+    first = rota.node("n1", **settings, database_url=proxy.url, session_database_url=rota.url)
+    rota.apply({"name": "long", "handler": "ledger", "data": {"sleep": 1}, "durable": True})
+    rota.wait_history(rota.enqueue("long")[0])
+    proxy.hold_answers()
+    run, = rota.enqueue("long")
+    wait_until(lambda: rota.rows("SELECT FROM rota.receipt"), 15, "the claim to commit")
+    first.send(signal.SIGSTOP)
+    second = rota.node("n2", **settings)
+    second.wait_for_line("recovered a dead node")
+    first.send(signal.SIGCONT)
+    first.wait_for_line("node registered", count=2)
+    proxy.release_answers()
+    first.wait_for_line("a claim was answered after its node had been declared dead: others have its runs")
+    assert rota.wait_history(run)["node"] == "n2"
+    assert [(entry.node, entry.recovering) for entry in ledger.entries() if entry.run == run] == [("n2", True)]
+    assert [node.stop() for node in (first, second)] == [0, 0]

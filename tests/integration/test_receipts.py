@@ -79,8 +79,8 @@ class Nodes:
                    same("integer", attempts, count), same("integer", crashes, count),
                    same("boolean", recovering, count), same("jsonb", json.dumps(entry) if entry else None, count))[0][0]
 
-    def recover(self, incarnation, db=None):
-        return run(db or self.db, "node_recover", incarnation, "now()", None)
+    def recover(self, incarnation, db=None, lanes=True):
+        return run(db or self.db, "node_recover", incarnation, "now()", None, lanes)
 
     def places(self):
         """{id: [where it is]} of all runs there are."""
@@ -390,6 +390,20 @@ def test_a_node_that_claims_right_now_is_not_recovered_before_its_claim_is_seen(
         assert nodes.recover(slow) == [], "its row is locked by the claim"
         db.commit()
     assert nodes.recover(slow) == [(2, 0, False)]
+
+
+def test_runs_of_lanes_are_left_alone_by_who_cannot_trust_the_lease_yet(nodes):
+    """After a restart of the database the row may say less than the node was told."""
+    nodes.pending(count=2)
+    dead = nodes.incarnation()
+    nodes.claim(dead, room=1)
+    laned, = nodes.claim(dead, room=1)
+    nodes.db.execute("UPDATE rota.receipt SET laned = true WHERE fence = %s", (laned[0],))
+    nodes.db.execute("UPDATE rota.incarnation SET lease_until = now() - interval '1 hour'")
+    assert nodes.recover(dead, lanes=False) == [(1, 0, True)], "the plain one"
+    assert nodes.recover(dead, lanes=False) == [(0, 0, True)]
+    assert nodes.recover(dead) == [(1, 0, False)]
+    assert nodes.recover(dead) == []
 
 
 def test_a_claim_that_comes_after_recovery_fails_on_the_key(nodes):

@@ -29,6 +29,7 @@ class LossyProxy:
         self.pairs = {}  # each socket's other end; client sockets are in self.clients
         self.clients = set()
         self.doomed = set()  # server sockets whose answer is not passed on
+        self.held = None  # while answers are held: of each server socket the bytes, and whether it has ended
         self.kept = []  # server sockets whose client was cut off without a word
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
@@ -63,7 +64,9 @@ class LossyProxy:
         other = self.pairs[end]
         try:
             data = end.recv(1 << 20)
-            if not data:
+            if self.held is not None and end not in self.clients:
+                self.held.setdefault(end, []).append(data)
+            elif not data:
                 self._close(end)
             elif end in self.clients:
                 self._request(end, other, data)
@@ -91,6 +94,29 @@ class LossyProxy:
         """As a network does: the clients see the end of their connections, the server does not."""
         os.write(self.woken, b"c")
 
+    def hold_answers(self):
+        """From now on what the server says is late, its ends of connections too."""
+        os.write(self.woken, b"h")
+
+    def release_answers(self):
+        os.write(self.woken, b"r")
+
+    def _release(self):
+        held, self.held = self.held, None
+        for server, parts in held.items():
+            if server in self.pairs:
+                self.pairs[server].sendall(b"".join(parts))
+                if not parts[-1]:
+                    self._close(server)
+
+    def _command(self, what):
+        if what == b"c":
+            self._cut_off()
+        elif what == b"h":
+            self.held = {}
+        elif what == b"r":
+            self._release()
+
     def _cut_off(self):
         for client in list(self.clients):
             server = self.pairs.pop(client)
@@ -101,11 +127,13 @@ class LossyProxy:
 
     def _run(self):
         while True:
-            ready, _, _ = select.select([self.listener, self.waker, *self.pairs], [], [])
+            ended = {end for end, parts in (self.held or {}).items() if not parts[-1]}
+            ready, _, _ = select.select([self.listener, self.waker, *(self.pairs.keys() - ended)], [], [])
             if self.waker in ready:
-                if os.read(self.waker, 1) == b"x":
+                what = os.read(self.waker, 1)
+                if what == b"x":
                     return
-                self._cut_off()
+                self._command(what)
                 continue
             for end in ready:
                 if end is self.listener:
