@@ -274,7 +274,8 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .schema = settings_text(settings, SETTING_SCHEMA),
         .lock_namespace = settings_text(settings, SETTING_LOCK_NAMESPACE),
         .manifests = settings_list(settings, SETTING_MANIFESTS),
-        .self = "/proc/self/exe", /* guard and workers are this very binary, even if the file is replaced */
+        .self = "/proc/self/exe", /* guard and workers are this very binary, even if the file is
+                                     replaced */
         .exec_allow = settings_list(settings, SETTING_EXEC_ALLOW),
         .pools = settings->pools.pools,
         .pool_count = settings->pools.count,

@@ -32,7 +32,7 @@ struct node_config {
     int64_t grace_us;
     int64_t lock_delay_us; /* of cluster locks, after our death */
     int64_t lock_wait_us;  /* for those who do not say how long */
-    int64_t poll_us; /* how late a run may start when its notification was lost */
+    int64_t poll_us;       /* how late a run may start when its notification was lost */
     int64_t misfire_threshold_us;
     int64_t catch_up_rate;  /* made-up runs a second, whole fleet; at least 1 */
     int64_t history_age_us; /* finished runs older than this are dropped; 0: never */
