@@ -13,6 +13,12 @@ from pooler import Pooler
 from waiting import wait_until
 
 
+@pytest.fixture(scope="module")
+def server(pg_server):
+    """One as in production: the shared one has fsync off, which the doctor calls bad."""
+    return pg_server
+
+
 def doctor(rota, *options, code=None, **settings):
     """The findings by check."""
     done = rota.run("doctor", "--json", *options, check=False, **settings)
