@@ -252,7 +252,8 @@ static bool find_routes(const struct wake *w, const struct worker_pool_view *vie
     return count == w->known_count;
 }
 
-static void look_at_rooms(struct wake *w)
+/* Routes of lanes are looked for only where they are asked for: most nodes have none. */
+static void look_at_rooms(struct wake *w, bool lanes)
 {
     const struct worker_pool_view *views;
     size_t pools = workers_pools(w->node->workers, &views);
@@ -266,16 +267,15 @@ static void look_at_rooms(struct wake *w)
         lane_rooms[i] = views[i].lane_slots > 0 ? most : 0;
         left -= most;
     }
-    bool all = find_routes(w, views, pools, rooms, 1, w->routes, &w->route_count);
-    bool all_lanes =
-        find_routes(w, views, pools, lane_rooms, -1, w->lane_routes, &w->lane_route_count);
-    w->starved = !all;
-    w->lanes_starved = !all_lanes;
+    w->starved = !find_routes(w, views, pools, rooms, 1, w->routes, &w->route_count);
+    w->lane_route_count = 0;
+    w->lanes_starved = lanes && !find_routes(w, views, pools, lane_rooms, -1, w->lane_routes,
+                                             &w->lane_route_count);
 }
 
 void wake_routes(struct node *node, const struct route **ret_routes, size_t *ret_count)
 {
-    look_at_rooms(node->wake);
+    look_at_rooms(node->wake, lanes_due(node->wake, node_database_now(node)));
     *ret_routes = node->wake->routes;
     *ret_count = node->wake->route_count;
 }
@@ -298,8 +298,7 @@ static bool lanes_due(const struct wake *w, int64_t now_us)
  */
 static int due_work(const struct wake *w, int64_t now_us)
 {
-    bool lanes = node_may_claim_lanes(w->node) && w->lane_route_count > 0;
-    int kinds = lanes ? WORK_KINDS : WORK_LANE_TRIGGERS;
+    int kinds = w->lane_route_count > 0 ? WORK_KINDS : WORK_LANE_TRIGGERS;
     for (int work = w->route_count > 0 ? 0 : WORK_LANE_TRIGGERS; work < kinds; work++)
         if (is_due(w->due_us[work], now_us))
             return work;
@@ -342,11 +341,10 @@ static void decide(struct wake *w)
         evtimer_add(w->timer, &delay);
         return;
     }
-    look_at_rooms(w);
     int64_t now = node_database_now(node);
+    look_at_rooms(w, lanes_due(w, now));
     int work = due_work(w, now);
-    if (lanes_due(w, now))
-        add_lane_routes(w);
+    add_lane_routes(w);
     if (w->route_count == 0)
         return;
     if (work < WORK_KINDS) {
