@@ -1,3 +1,544 @@
--- The queue: what is enqueued, under which key, within which limits, and what may be asked of a run.
+-- The queue: what is enqueued, under which key, after which runs, within which rate and depth.
+--
+-- Plain runs pay for none of it. What a run has beside its row of `pending` or its bit of a receipt
+-- (time of expiry, trace, progress, checkpoint, logs) is one row of run_extra, from its first day in the
+-- queue to its end, in whatever place it is; `extra` says that there may be one.
+--
+-- A key is held by the row of unique_key. Whether that still means anything is asked of the run it names:
+-- where it is now. So nothing that ends a run in whatever way can leave a key behind that holds; rows are
+-- deleted with their run's end only to keep the table small.
+
+-- ---- what is declared ----
+
+ALTER TABLE rota.job
+    ADD COLUMN max_pending integer CHECK (max_pending >= 1),   -- enqueueing beyond it is refused; NULL: no limit
+    ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms > 0), -- a run not started so long after its due time is dropped
+    ADD COLUMN on_failure text,                                -- the job that is told of each final failure
+    ADD COLUMN rate_limit integer CHECK (rate_limit >= 1),     -- starts per rate_per_ms, of each key
+    ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms >= 1),
+    ADD COLUMN rate_burst integer CHECK (rate_burst >= 1),     -- starts at once after a quiet time
+    ADD COLUMN rate_key text,                                  -- JSON pointer into the data; NULL: one bucket
+    ADD COLUMN unique_key text,                                -- JSON pointer into the data; '': the whole data
+    ADD COLUMN unique_until text CHECK (unique_until IN ('started', 'finished')),
+    ADD COLUMN unique_for_ms bigint CHECK (unique_for_ms > 0), -- the key is held at least so long
+    ADD COLUMN unique_conflict text CHECK (unique_conflict IN ('reject', 'existing', 'replace', 'keep_time')),
+    ADD CONSTRAINT job_rate CHECK ((rate_limit IS NULL) = (rate_per_ms IS NULL) AND (rate_limit IS NULL) = (rate_burst IS NULL)
+                                   AND (rate_key IS NULL OR rate_limit IS NOT NULL));
+
+-- ---- what waits ----
+
+-- held: P its job is paused, L its lane is full, A it waits for other runs, R it waits for its rate.
+ALTER TABLE rota.pending
+    ADD COLUMN extra boolean NOT NULL DEFAULT false,   -- it has, or may have, a row of run_extra
+    ADD COLUMN counted boolean NOT NULL DEFAULT false, -- its job has a max_pending
+    ADD COLUMN bucket bigint,                          -- of its rate; held R until it is given a start
+    DROP CONSTRAINT pending_held_check,
+    ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID;
+CREATE INDEX pending_counted ON rota.pending (job_id) WHERE counted;
+CREATE INDEX pending_after ON rota.pending (id) WHERE held = 'A';
+CREATE INDEX pending_rated ON rota.pending (bucket, route, held_due) WHERE held = 'R';
+CREATE INDEX pending_granted ON rota.pending (bucket) WHERE bucket IS NOT NULL AND held IS DISTINCT FROM 'R';
+
+ALTER TABLE rota.receipt ADD COLUMN extra boolean[]; -- NULL: none of them
+ALTER TABLE rota.task_history
+    ADD COLUMN data json, -- the run's own, for whoever runs it again
+    ADD COLUMN logs json; -- its newest lines
+
+CREATE TABLE rota.run_extra (
+    run_id       bigint PRIMARY KEY,
+    fence        bigint,      -- the newest claim that looked at this row; what an older one says is void
+    expires_at   timestamptz,
+    traceparent  text CHECK (length(traceparent) <= 512),
+    watched      boolean NOT NULL DEFAULT false, -- somebody waits for its end: NOTIFY rota.done
+    fraction     real,
+    message      text,
+    checkpoint   json,
+    logs         jsonb,       -- the newest 100: [{"at","level","message"}]
+    logs_dropped bigint NOT NULL DEFAULT 0,
+    noted_at     timestamptz,
+    made_at      timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX run_extra_expires ON rota.run_extra (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE rota.unique_key (
+    job_id        integer NOT NULL,
+    key           text NOT NULL CHECK (length(key) BETWEEN 1 AND 254),
+    run_id        bigint NOT NULL,
+    until_started boolean NOT NULL, -- held while the run is pending; otherwise until it is over
+    keep_until    timestamptz,      -- and not before this
+    PRIMARY KEY (job_id, key)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX unique_key_run ON rota.unique_key (run_id);
+
+-- A run that waits for others: one row for each. It is held (A) until the last of them is gone.
+CREATE TABLE rota.run_after (
+    needs       bigint NOT NULL,
+    run_id      bigint NOT NULL,
+    any_outcome boolean NOT NULL, -- otherwise the other run must succeed
+    made_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (needs, run_id)
+);
+CREATE INDEX run_after_run ON rota.run_after (run_id);
+
+-- ---- where a run is ----
+
+-- pending, claimed, over, or NULL: all of one snapshot.
+CREATE FUNCTION rota.run_place(run bigint) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM rota.pending p WHERE p.id = run) THEN 'pending'
+                WHEN EXISTS (SELECT FROM rota.receipt r
+                              WHERE run = ANY (r.ids) AND get_bit(r.open, array_position(r.ids, run) - 1) = 1) THEN 'claimed'
+                WHEN EXISTS (SELECT FROM rota.task_history h WHERE h.id = run) THEN 'over' END
+$$;
+
+-- ---- enqueueing ----
+
+-- Tells nodes of new work, unless a node has said a moment ago that it looks by itself (busy_until) or the
+-- session has `rota.notify` set to off. NOTIFY takes a lock of the whole database at commit.
+CREATE TABLE rota.busy (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    busy_until timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50);
+INSERT INTO rota.busy DEFAULT VALUES;
+
+CREATE FUNCTION rota.wake(payload text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF coalesce(current_setting('rota.notify', true), '') <> 'off'
+       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()) THEN
+        PERFORM pg_notify('rota.wake', payload);
+    END IF;
+END $$;
+
+-- Takes keys for new runs of a job, one of each key, and says what becomes of those that cannot have
+-- theirs: `run_id` is who has the key then, `conflict` is exists (left as it was), replaced, kept (data
+-- replaced, time kept), started (it runs already), undecided (another transaction has the key and has not
+-- ended within a second). Keys are taken in their order, so that two who take many do not deadlock.
+CREATE FUNCTION rota.keys_take(job integer, keys text[], runs bigint[], data json[], route integer, due timestamptz,
+                               until_started boolean, keep interval, mode text)
+RETURNS TABLE (run_id bigint, key text, conflict text)
+LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+#variable_conflict use_column
+DECLARE
+    open text[] := keys;
+    one record;
+    won text[];
+    done text[];
+    turns integer := 0;
+BEGIN
+    LOOP
+        turns := turns + 1;
+        done := '{}';
+        BEGIN
+            WITH made AS (
+                INSERT INTO rota.unique_key AS u (job_id, key, run_id, until_started, keep_until)
+                SELECT job, w.key, w.run, keys_take.until_started, now() + keep
+                  FROM unnest(keys, runs) AS w(key, run) JOIN unnest(open) AS o(key) USING (key)
+                 ORDER BY key
+                ON CONFLICT (job_id, key) DO NOTHING
+                RETURNING u.key
+            )
+            SELECT coalesce(array_agg(m.key), '{}') INTO won FROM made m;
+            open := ARRAY(SELECT o.key FROM unnest(open) AS o(key) EXCEPT SELECT w.key FROM unnest(won) AS w(key));
+            EXIT WHEN cardinality(open) = 0;
+            PERFORM FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+              WHERE u.job_id = job ORDER BY u.key FOR UPDATE OF u;
+        EXCEPTION WHEN lock_not_available THEN -- find out which: the others need not suffer
+            IF cardinality(open) > 1 AND turns < 3 THEN
+                FOR one IN SELECT o.key FROM unnest(open) AS o(key) ORDER BY o.key LOOP
+                    BEGIN
+                        PERFORM set_config('lock_timeout', '10ms', true);
+                        INSERT INTO rota.unique_key (job_id, key, run_id, until_started, keep_until)
+                        VALUES (job, one.key, runs[array_position(keys, one.key)], keys_take.until_started, now() + keep)
+                        ON CONFLICT DO NOTHING;
+                        IF FOUND THEN
+                            open := array_remove(open, one.key);
+                        ELSE
+                            PERFORM FROM rota.unique_key u WHERE u.job_id = job AND u.key = one.key FOR UPDATE;
+                        END IF;
+                    EXCEPTION WHEN lock_not_available THEN
+                        open := array_remove(open, one.key);
+                        RETURN QUERY SELECT NULL::bigint, one.key::text, 'undecided';
+                    END;
+                END LOOP;
+            ELSE
+                RETURN QUERY SELECT NULL::bigint, o.key, 'undecided' FROM unnest(open) AS o(key);
+                EXIT;
+            END IF;
+        END;
+        EXIT WHEN cardinality(open) = 0;
+        -- a statement of its own: it sees where the holders are, now that their keys are locked
+        FOR one IN
+            SELECT u.key, u.run_id, u.until_started, u.keep_until, rota.run_place(u.run_id) AS place, w.run, w.one
+              FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+                   JOIN unnest(keys, runs, keys_take.data) AS w(key, run, one) ON w.key = o.key
+             WHERE u.job_id = job ORDER BY u.key
+        LOOP
+            IF (one.place IS NULL OR one.place = 'over' OR (one.place = 'claimed' AND one.until_started))
+               AND coalesce(one.keep_until, '-infinity') <= clock_timestamp() THEN
+                UPDATE rota.unique_key u
+                   SET run_id = one.run, until_started = keys_take.until_started,
+                       keep_until = now() + keep
+                 WHERE u.job_id = job AND u.key = one.key;
+            ELSIF one.place = 'pending' AND mode IN ('replace', 'keep_time') THEN
+                UPDATE rota.pending p
+                   SET data = one.one,
+                       route = CASE WHEN p.lane IS NULL THEN keys_take.route ELSE -keys_take.route END,
+                       due = CASE WHEN mode = 'replace' AND p.held IS NULL THEN keys_take.due ELSE p.due END,
+                       held_due = CASE WHEN mode = 'replace' AND p.held IS NOT NULL THEN keys_take.due ELSE p.held_due END,
+                       scheduled_at = CASE WHEN mode = 'replace' THEN keys_take.due ELSE p.scheduled_at END
+                 WHERE p.id = one.run_id;
+                CONTINUE WHEN NOT FOUND; -- claimed just now: look again
+                RETURN QUERY SELECT one.run_id::bigint, one.key::text, CASE mode WHEN 'replace' THEN 'replaced' ELSE 'kept' END;
+            ELSE
+                RETURN QUERY SELECT one.run_id::bigint, one.key::text,
+                                    CASE WHEN mode IN ('replace', 'keep_time') THEN 'started' ELSE 'exists' END;
+            END IF;
+            done := done || one.key::text;
+        END LOOP;
+        open := ARRAY(SELECT o.key FROM unnest(open) AS o(key) EXCEPT SELECT d.key FROM unnest(done) AS d(key));
+        EXIT WHEN cardinality(open) = 0;
+        IF turns >= 10 THEN
+            RETURN QUERY SELECT NULL::bigint, o.key, 'undecided' FROM unnest(open) AS o(key);
+            EXIT;
+        END IF;
+    END LOOP;
+END $$;
+
+-- Queues runs of a job, one for each element of data. Returns a row for each, in their order: the run, and
+-- NULL or what keys_take says of its key. All other functions and `rota enqueue` come down to this.
+-- 22023: no such job, or a parameter that means nothing. 53400: the job's queue is full.
+CREATE FUNCTION rota.enqueue_runs(job text, data json[], run_at timestamptz, priority integer, keys text[], on_conflict text,
+                                  after bigint[], after_any boolean, expires_in interval, traceparent text, watched boolean)
+RETURNS TABLE (run_id bigint, conflict text)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    j record;
+    due timestamptz := coalesce(run_at, now());
+    new_route integer;
+    ids bigint[];
+    expires timestamptz;
+    mode text := on_conflict;
+    known record;
+    chosen bigint[];
+    conflicts text[];
+    inserted bigint[];
+    bodies json[];
+    is_extra boolean;
+    hold "char";
+    buckets bigint[];
+BEGIN
+    SELECT k.id, k.handler, k.priority, k.held, k.lane_limit, k.max_pending, k.expires_in_ms, k.rate_limit, k.unique_key,
+           k.unique_until, k.unique_for_ms, k.unique_conflict, k.data
+      INTO j FROM rota.job k WHERE k.name = enqueue_runs.job;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no job is called "%"', enqueue_runs.job USING ERRCODE = '22023', HINT = 'rota get jobs lists them.';
+    ELSIF priority NOT BETWEEN 1 AND 100 THEN
+        RAISE EXCEPTION 'priority % is refused: it is a number from 1 to 100', priority USING ERRCODE = '22023';
+    ELSIF mode IS NOT NULL AND mode NOT IN ('reject', 'existing', 'replace', 'keep_time') THEN
+        RAISE EXCEPTION 'on_conflict "%" is refused: write reject, existing, replace or keep_time', mode USING ERRCODE = '22023';
+    ELSIF due = 'infinity' OR due = '-infinity' THEN
+        RAISE EXCEPTION 'run_at must be a time, not %', due USING ERRCODE = '22023';
+    ELSIF expires_in <= interval '0' THEN
+        RAISE EXCEPTION 'expires_in must be longer than nothing' USING ERRCODE = '22023';
+    END IF;
+    PERFORM FROM unnest(enqueue_runs.data) AS d(one)
+      WHERE octet_length(d.one::text) > 262144 OR coalesce(json_typeof(d.one), 'object') <> 'object';
+    IF FOUND THEN
+        RAISE EXCEPTION 'the data of a run must be a JSON object of at most 262144 bytes' USING ERRCODE = '22023',
+              HINT = 'Pass a reference to what is larger.';
+    END IF;
+    IF j.max_pending IS NOT NULL THEN
+        PERFORM FROM (SELECT FROM rota.pending p WHERE p.job_id = j.id AND p.counted
+                       LIMIT greatest(1, j.max_pending - cardinality(enqueue_runs.data) + 1)) waiting
+         HAVING count(*) + cardinality(enqueue_runs.data) > j.max_pending;
+        IF FOUND THEN
+            RAISE EXCEPTION 'the queue of job "%" is full: it takes % waiting runs', enqueue_runs.job, j.max_pending
+                  USING ERRCODE = '53400', HINT = 'Try again later, or raise max_pending of the job.';
+        END IF;
+    END IF;
+    new_route := rota.route_of(j.handler, coalesce(priority, j.priority)::smallint);
+    expires := due + coalesce(expires_in, j.expires_in_ms * interval '1 ms');
+    is_extra := expires IS NOT NULL OR traceparent IS NOT NULL OR coalesce(watched, false);
+    ids := ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, cardinality(enqueue_runs.data)));
+    chosen := ids;
+    conflicts := array_fill(NULL::text, ARRAY[cardinality(ids)]);
+    inserted := ids;
+    bodies := enqueue_runs.data;
+
+    IF keys IS NULL AND j.unique_key IS NOT NULL THEN
+        keys := ARRAY(SELECT left(CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
+                                       ELSE rota.lane_value(j.unique_key, d.one, NULL, j.data) END, 254)
+                        FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place) ORDER BY d.place);
+    END IF;
+    IF keys IS NOT NULL THEN
+        IF cardinality(keys) <> cardinality(ids) THEN
+            RAISE EXCEPTION '% keys were given for % runs', cardinality(keys), cardinality(ids) USING ERRCODE = '22023';
+        ELSIF EXISTS (SELECT FROM unnest(keys) AS k(key) WHERE length(k.key) NOT BETWEEN 1 AND 254) THEN
+            RAISE EXCEPTION 'a key has 1 to 254 characters' USING ERRCODE = '22023';
+        END IF;
+        mode := coalesce(mode, j.unique_conflict, 'reject');
+        IF after IS NOT NULL AND mode IN ('replace', 'keep_time') THEN
+            RAISE EXCEPTION '"after" and on_conflict "%" exclude each other: what a queued run waits for is not replaced', mode
+                  USING ERRCODE = '22023';
+        END IF;
+        -- one of each key stands for all with it: the first, or the last where it replaces
+        SELECT array_agg(w.key) AS keys, array_agg(w.id) AS runs, array_agg(w.one) AS data INTO known
+          FROM (SELECT DISTINCT ON (k.key) k.key, k.id, k.one
+                  FROM unnest(keys, ids, enqueue_runs.data) WITH ORDINALITY AS k(key, id, one, place) WHERE k.key IS NOT NULL
+                 ORDER BY k.key, CASE WHEN mode IN ('replace', 'keep_time') THEN -k.place ELSE k.place END) w;
+        SELECT array_agg(coalesce(t.run_id, CASE WHEN t.conflict IS NULL THEN coalesce(own.id, k.id) END) ORDER BY k.place),
+               array_agg(coalesce(t.conflict, CASE WHEN own.id <> k.id
+                                                   THEN CASE mode WHEN 'replace' THEN 'replaced' WHEN 'keep_time' THEN 'kept'
+                                                                  ELSE 'exists' END END) ORDER BY k.place)
+          INTO chosen, conflicts
+          FROM unnest(keys, ids) WITH ORDINALITY AS k(key, id, place)
+               LEFT JOIN unnest(known.keys, known.runs) AS own(key, id) ON own.key = k.key
+               LEFT JOIN rota.keys_take(j.id, known.keys, known.runs, known.data, new_route, due,
+                                        coalesce(j.unique_until = 'started', mode IN ('replace', 'keep_time')),
+                                        j.unique_for_ms * interval '1 ms', mode) t ON t.key = k.key;
+        SELECT coalesce(array_agg(i.id ORDER BY i.id), '{}'), coalesce(array_agg(i.one ORDER BY i.id), '{}') INTO inserted, bodies
+          FROM unnest(ids, chosen, enqueue_runs.data) AS i(id, taken, one) WHERE i.id = i.taken;
+        is_extra := true; -- its end gives the key back
+    END IF;
+
+    hold := CASE WHEN cardinality(after) > 0 THEN 'A' WHEN j.held THEN 'P' WHEN j.rate_limit IS NOT NULL THEN 'R' END;
+    IF j.lane_limit IS NULL AND j.rate_limit IS NULL THEN
+        INSERT INTO rota.pending (id, route, due, job_id, scheduled_at, data, held, held_due, extra, counted)
+        SELECT d.id, new_route, CASE WHEN hold IS NULL THEN due ELSE 'infinity' END, j.id, due, d.one, hold,
+               CASE WHEN hold IS NOT NULL THEN due END, is_extra, j.max_pending IS NOT NULL
+          FROM unnest(inserted, bodies) AS d(id, one);
+    ELSE
+        WITH made AS (
+            INSERT INTO rota.pending AS p (id, route, due, job_id, scheduled_at, data, held, held_due, extra, counted, lane, bucket)
+            SELECT d.id, CASE WHEN l.lane IS NULL THEN new_route ELSE -new_route END,
+                   CASE WHEN hold IS NULL THEN due ELSE 'infinity' END, j.id, due, d.one, hold,
+                   CASE WHEN hold IS NOT NULL THEN due END, is_extra, j.max_pending IS NOT NULL, l.lane,
+                   CASE WHEN j.rate_limit IS NOT NULL THEN rota.run_bucket(j.id, NULL, d.one) END
+              FROM unnest(inserted, bodies) AS d(id, one)
+                   CROSS JOIN LATERAL (SELECT CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(j.id, NULL, d.one) END AS lane) l
+            RETURNING p.bucket
+        )
+        SELECT array_agg(DISTINCT m.bucket) INTO buckets FROM made m;
+    END IF;
+    IF is_extra AND cardinality(inserted) > 0 THEN
+        INSERT INTO rota.run_extra (run_id, expires_at, traceparent, watched)
+        SELECT i.id, expires, enqueue_runs.traceparent, coalesce(enqueue_runs.watched, false) FROM unnest(inserted) AS i(id);
+    END IF;
+    IF cardinality(after) > 0 AND cardinality(inserted) > 0 THEN
+        PERFORM rota.after_set(inserted, after, coalesce(after_any, false));
+    END IF;
+    IF cardinality(inserted) > 0 THEN
+        IF hold = 'R' THEN
+            PERFORM rota.rate_tell(buckets, array_fill(j.id, ARRAY[cardinality(buckets)]),
+                                   array_fill(due, ARRAY[cardinality(buckets)]));
+        ELSIF hold = 'A' THEN
+            PERFORM rota.wake('after');
+        ELSIF hold IS NULL THEN
+            PERFORM rota.wake(CASE WHEN j.lane_limit IS NULL THEN '' ELSE 'lane' END);
+        END IF;
+    END IF;
+    RETURN QUERY SELECT c.id, c.conflict FROM unnest(chosen, conflicts) AS c(id, conflict);
+END $$;
+
+-- What new runs wait for. Only what exists can be waited for, so that there are no circles.
+CREATE FUNCTION rota.after_set(runs bigint[], needs bigint[], any_outcome boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    unknown bigint;
+BEGIN
+    IF cardinality(needs) > 1000 THEN
+        RAISE EXCEPTION 'a run waits for at most 1000 others, not %', cardinality(needs) USING ERRCODE = '22023';
+    END IF;
+    SELECT n.id INTO unknown FROM unnest(needs) AS n(id)
+     WHERE n.id IS NULL OR n.id = ANY (runs) OR rota.run_place(n.id) IS NULL LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'there is no run % to wait for', coalesce(unknown::text, 'NULL') USING ERRCODE = '22023',
+              HINT = 'A run can wait for runs that are there already: queued, running, or in the history.';
+    END IF;
+    INSERT INTO rota.run_after (needs, run_id, any_outcome)
+    SELECT DISTINCT n.id, r.id, after_set.any_outcome FROM unnest(after_set.needs) AS n(id) CROSS JOIN unnest(runs) AS r(id);
+END $$;
+
+-- Of a run to be queued: the id it has, or the run that had its key; NULL: its key was rejected.
+-- 23505: its key is held and on_conflict says reject. 55P03: who has the key has not ended his transaction.
+CREATE FUNCTION rota.enqueue(job text, data jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
+                             key text DEFAULT NULL, on_conflict text DEFAULT NULL, after bigint[] DEFAULT NULL,
+                             expires_in interval DEFAULT NULL, traceparent text DEFAULT NULL, after_any boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    run bigint;
+    met text;
+BEGIN
+    SELECT e.run_id, e.conflict INTO run, met
+      FROM rota.enqueue_runs(enqueue.job, ARRAY[enqueue.data::json], enqueue.run_at, enqueue.priority,
+                             CASE WHEN enqueue.key IS NOT NULL THEN ARRAY[enqueue.key] END, enqueue.on_conflict, enqueue.after,
+                             enqueue.after_any, enqueue.expires_in, enqueue.traceparent, false) e;
+    IF met = 'undecided' THEN
+        RAISE EXCEPTION 'the key of this run of "%" is in the hands of a transaction that has not ended', enqueue.job
+              USING ERRCODE = '55P03', HINT = 'Try again.';
+    ELSIF met = 'exists' AND coalesce(enqueue.on_conflict, (SELECT j.unique_conflict FROM rota.job j WHERE j.name = enqueue.job),
+                                      'reject') = 'reject' THEN
+        RAISE EXCEPTION 'run % of "%" has this key already', run, enqueue.job USING ERRCODE = '23505',
+              HINT = 'on_conflict says what else to do: existing, replace, keep_time.';
+    END IF;
+    RETURN run;
+END $$;
+
+-- Many runs at once. The ids in the order of data: of the run that has the key where another had it
+-- before, NULL where that is undecided.
+CREATE FUNCTION rota.enqueue_many(job text, data jsonb[], run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
+                                  keys text[] DEFAULT NULL, on_conflict text DEFAULT NULL, expires_in interval DEFAULT NULL)
+RETURNS bigint[]
+LANGUAGE sql VOLATILE AS $$
+    SELECT array_agg(e.run_id ORDER BY e.place)
+      FROM rota.enqueue_runs(enqueue_many.job, enqueue_many.data::json[], enqueue_many.run_at, enqueue_many.priority,
+                             enqueue_many.keys, enqueue_many.on_conflict, NULL, NULL, enqueue_many.expires_in, NULL, NULL)
+           WITH ORDINALITY AS e(run_id, conflict, place)
+$$;
+
+-- ---- runs that wait for others ----
+
+-- Runs of which one was waited for are over: lets those go that wait for nothing more, and ends those
+-- whose condition cannot be met any more. done: ids; NULL: the sweep of the leader, over a slice of all
+-- that is waited for. Returns how many it let go and how many it ended.
+CREATE FUNCTION rota.after_resolve(done bigint[] DEFAULT NULL) RETURNS TABLE (released bigint, ended bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    resolved bigint[];
+    waiters bigint[];
+    refused bigint[];
+    buckets bigint[];
+    bucket_jobs integer[];
+    dues timestamptz[];
+BEGIN
+    released := 0;
+    ended := 0;
+    IF done IS NULL THEN
+        -- those looked at longest ago first: made_at moves on with each look
+        WITH slice AS (
+            SELECT a.needs, a.run_id FROM rota.run_after a ORDER BY a.made_at LIMIT 500 FOR UPDATE SKIP LOCKED
+        ), looked AS (
+            UPDATE rota.run_after a SET made_at = clock_timestamp() FROM slice s
+             WHERE a.needs = s.needs AND a.run_id = s.run_id
+            RETURNING a.needs
+        )
+        SELECT array_agg(DISTINCT l.needs) INTO done FROM looked l;
+    END IF;
+    resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a
+                       WHERE a.needs = ANY (done) AND coalesce(rota.run_place(a.needs), 'over') = 'over');
+    IF cardinality(resolved) > 0 THEN
+        -- locked first: who resolves the other half of the same run's needs comes before us or after us
+        waiters := ARRAY(SELECT p.id FROM rota.pending p
+                          WHERE p.id IN (SELECT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved))
+                          ORDER BY p.id FOR UPDATE);
+        refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
+                          WHERE a.needs = ANY (resolved) AND NOT a.any_outcome
+                            AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
+        ended := rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
+        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) OR a.run_id = ANY (refused);
+    ELSIF done IS NULL OR cardinality(done) = 0 THEN
+        waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.held = 'A' ORDER BY p.id LIMIT 500 FOR UPDATE SKIP LOCKED);
+    END IF;
+    WITH free AS (
+        UPDATE rota.pending p
+           SET held = w.hold, due = CASE WHEN w.hold IS NULL THEN p.held_due ELSE p.due END,
+               held_due = CASE WHEN w.hold IS NULL THEN NULL ELSE p.held_due END
+          FROM (SELECT q.id, CASE WHEN j.held THEN 'P'::"char" WHEN q.bucket IS NOT NULL THEN 'R'::"char" END AS hold
+                  FROM rota.pending q LEFT JOIN rota.job j ON j.id = q.job_id
+                 WHERE q.id = ANY (waiters) AND q.held = 'A'
+                   AND NOT EXISTS (SELECT FROM rota.run_after a WHERE a.run_id = q.id)) w
+         WHERE p.id = w.id
+        RETURNING p.bucket, p.job_id, p.held_due, p.held
+    )
+    SELECT count(*), array_agg(f.bucket) FILTER (WHERE f.held = 'R'), array_agg(f.job_id) FILTER (WHERE f.held = 'R'),
+           array_agg(f.held_due) FILTER (WHERE f.held = 'R')
+      INTO released, buckets, bucket_jobs, dues FROM free f;
+    IF buckets IS NOT NULL THEN
+        PERFORM rota.rate_tell(buckets, bucket_jobs, dues);
+    END IF;
+    IF released > 0 THEN
+        PERFORM pg_notify('rota.wake', ''), pg_notify('rota.wake', 'lane');
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- ---- runs that end where they wait ----
+
+-- Ends waiting runs: into the history, with what hangs on them. Returns how many were there.
+CREATE FUNCTION rota.pending_end(runs bigint[], how text, why text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    gone bigint[];
+BEGIN
+    WITH taken AS (
+        DELETE FROM rota.pending p WHERE p.id = ANY (runs)
+        RETURNING p.id, p.job_id, p.trigger_id, p.attempt, p.missed, p.scheduled_at, p.earlier, p.data, p.made_up, p.extra
+    ), over AS (
+        INSERT INTO rota.task_history AS h (id, task, trigger, ended_at, status, outcome, attempt, missed, scheduled_at,
+                                            task_details, misfired, data)
+        SELECT t.id, coalesce(j.name, '(deleted job)'), g.name, now(), 'failed', how, t.attempt, t.missed, t.scheduled_at,
+               jsonb_strip_nulls(jsonb_build_object('status', 'failed', 'message', why, 'attempts', t.earlier))::json,
+               t.made_up, t.data
+          FROM taken t LEFT JOIN rota.job j ON j.id = t.job_id LEFT JOIN rota.trigger g ON g.id = t.trigger_id
+        RETURNING h.id
+    )
+    SELECT array_agg(o.id) INTO gone FROM over o;
+    IF gone IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM rota.runs_ended(gone);
+    RETURN cardinality(gone);
+END $$;
+
+-- What hangs on runs that are over goes with them: their logs to the history, their keys, their waits.
+-- Whoever watches one is told. To be called in the transaction that wrote their history.
+CREATE FUNCTION rota.extras_end(runs bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    watched bigint[];
+BEGIN
+    DELETE FROM rota.run_after a WHERE a.run_id = ANY (runs);
+    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (runs) AND coalesce(u.keep_until, '-infinity') <= now();
+    WITH gone AS MATERIALIZED (
+        DELETE FROM rota.run_extra x WHERE x.run_id = ANY (runs) RETURNING x.run_id, x.watched, x.logs, x.logs_dropped
+    ), logged AS (
+        UPDATE rota.task_history h
+           SET logs = CASE WHEN g.logs_dropped > 0
+                           THEN jsonb_build_array(jsonb_build_object('dropped', g.logs_dropped)) || g.logs ELSE g.logs END::json
+          FROM gone g WHERE g.logs IS NOT NULL AND h.id = g.run_id AND h.ended_at = now()
+    )
+    SELECT array_agg(g.run_id) INTO watched FROM gone g WHERE g.watched;
+    PERFORM pg_notify('rota.done', w.id::text) FROM unnest(watched) AS w(id);
+END $$;
+
+-- For the leader: runs that have expired where they wait; and a slice, beyond the run `since`, of what was
+-- left behind by runs that are over (nodes of before this migration do not know of it). Returns how many of
+-- each, and where the next slice begins.
+CREATE FUNCTION rota.extra_sweep(since bigint) RETURNS TABLE (expired bigint, left_behind bigint, next_since bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    late bigint[];
+    slice bigint[];
+    stale bigint[];
+BEGIN
+    late := ARRAY(SELECT p.id FROM rota.pending p
+                   WHERE p.id IN (SELECT x.run_id FROM rota.run_extra x WHERE x.expires_at <= now() ORDER BY x.expires_at LIMIT 1000)
+                   ORDER BY p.id FOR UPDATE SKIP LOCKED);
+    expired := rota.pending_end(late, 'expired', 'it was not started in time');
+    slice := ARRAY(SELECT x.run_id FROM (SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since
+                                         UNION SELECT u.run_id FROM rota.unique_key u WHERE u.run_id > since) x
+                    ORDER BY x.run_id LIMIT 100);
+    next_since := CASE WHEN cardinality(slice) < 100 THEN 0 ELSE slice[100] END;
+    stale := ARRAY(SELECT s.id FROM unnest(slice) AS s(id) WHERE coalesce(rota.run_place(s.id), 'over') = 'over');
+    DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
+    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (stale) AND coalesce(u.keep_until, '-infinity') <= now();
+    GET DIAGNOSTICS left_behind = ROW_COUNT;
+    RETURN NEXT;
+END $$;
 
 INSERT INTO rota.schema_version (version, name, needs) VALUES (6, '0006_queue', 1);
