@@ -407,14 +407,18 @@ void member_announce(struct node *node)
         return;
     for (size_t i = 0; i < pools; i++)
         slots += views[i].slots;
+    struct buffer versions = {0};
+    workers_versions(node->workers, &versions);
     struct store_params params = {0};
     params_int32(&params, node->member.incarnation);
     params_text(&params, state_text(node));
     params_texts(&params, handlers, count);
     params_int32(&params, slots);
     params_text(&params, node->http_url);
+    params_text(&params, buffer_text(&versions));
     store_call(node->session, SQL_NODE_UPDATE, &params, 0, NULL, NULL);
     store_params_free(&params);
+    buffer_free(&versions);
 }
 
 void member_end(struct node *node)

@@ -26,6 +26,8 @@ struct worker_pool_config {
     char *const *command; /* argv, NULL-terminated, no shell; NULL: the built-in worker */
     int processes;        /* at least 1 */
     int slots;            /* of a built-in process: runs at once */
+    const struct worker_alias *aliases; /* of handlers its workers serve, beside those they say */
+    size_t alias_count;
 };
 
 struct worker_config {
@@ -72,6 +74,7 @@ struct worker_counts {
     uint64_t crashes;   /* ends of worker processes that nobody wanted */
     uint64_t malformed; /* of those, by a line that is none */
     uint64_t ignored;   /* answers for runs that are not there: wrong fence, late or twice */
+    uint64_t news;      /* changes of what some worker can run: hello, refusal, end */
 };
 
 /* What a pool can take now. Valid until the loop turns. */
@@ -88,6 +91,9 @@ struct workers *workers_new(const struct worker_config *config,
                             const struct worker_callbacks *callbacks, struct rota_error *error);
 
 size_t workers_pools(const struct workers *workers, const struct worker_pool_view **ret_views);
+
+/* Appends a JSON object: of each handler that is served, in which versions, as the workers said. */
+void workers_versions(struct workers *workers, struct buffer *out);
 
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and

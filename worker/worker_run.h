@@ -7,6 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Runs of the handler `old` are given to the worker as runs of `new`: it was renamed. */
+struct worker_alias {
+    char *old;
+    char *new;
+};
+
 /* One run, as a worker is told of it. Slices and strings are copied by workers_run(). */
 struct worker_run {
     int64_t id;
@@ -57,6 +63,7 @@ struct worker_result {
      * reason (the lease, the guard). Only such a crash counts against the run (4-decisions, 8).
      */
     bool alone;
+    bool unknown_handler; /* refuse: for that reason, so that this worker gets none for a while */
     int64_t snooze_us;
 };
 
