@@ -41,16 +41,6 @@ struct worker_config {
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
 };
 
-/* A cluster lock a worker asks for. */
-struct worker_lock {
-    uint64_t lock;     /* names the request from now on; never used again */
-    struct slice name; /* valid during the callback */
-    int64_t wait_us;   /* -1: not given */
-    bool shared;
-    bool node_scope;   /* only among the workers of this node */
-    int64_t id, fence; /* the run it belongs to; 0: to the worker */
-};
-
 struct worker_callbacks {
     void *arg;
     void (*result)(void *arg, const struct worker_result *result);

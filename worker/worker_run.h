@@ -1,4 +1,4 @@
-/* What goes into a worker and what comes out of it: one run, and what became of it. */
+/* What goes into a worker and what comes out of it: one run, what became of it, a lock it wants. */
 #ifndef WORKER_WORKER_RUN_H
 #define WORKER_WORKER_RUN_H
 
@@ -65,6 +65,16 @@ struct worker_result {
     bool alone;
     bool unknown_handler; /* refuse: for that reason, so that this worker gets none for a while */
     int64_t snooze_us;
+};
+
+/* A cluster lock a worker asks for. */
+struct worker_lock {
+    uint64_t lock;     /* names the request from now on; never used again */
+    struct slice name; /* valid during the callback */
+    int64_t wait_us;   /* -1: not given */
+    bool shared;
+    bool node_scope;   /* only among the workers of this node */
+    int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
 #endif

@@ -269,6 +269,7 @@ static void no_bytes_harm_the_parser(void **state)
     (void)state;
     static const char *const seeds[] = {
         "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[\"a\",\"b\\u0041\"],\"slots\":3}",
+        "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"aliases\":{\"a\":\"b\\u0041\"}}",
         "{\"type\":\"fail\",\"id\":1,\"fence\":2,\"message\":\"\\ud83d\\ude00\"}",
         "{\"type\":\"lock\",\"ref\":1,\"name\":\"x\",\"wait\":\"5s\",\"shared\":true,\"id\":1}",
         "{\"type\":\"done\",\"id\":-1,\"fence\":2,\"details\":{\"a\":[1,{\"b\":null}]},\"data\":1}",

@@ -353,7 +353,7 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"py\":{\"command\":[\"x\",1]}}", "line 1, column 23: command is a list of texts only"},
         {"{\"py\":{\"command\":[\"\"]}}", "empty text"},
         {"{\"py\":{\"command\":[\"x\"],\"processes\":0}}", "from 1 to 1000"},
-        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "keys command and processes only"},
+        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "keys command, processes and aliases only"},
     };
     struct pool_table table;
     (void)state;
