@@ -42,6 +42,7 @@ static bool answer_hello(struct process *process, const struct protocol_message 
     process->slots = message->slots;
     process->honours_lease = message->honours_lease;
     capability_hello(process, message, first);
+    const char *version = process->capability.version;
     if (!first)
         return false;
     event_del(process->timer);
@@ -49,7 +50,7 @@ static bool answer_hello(struct process *process, const struct protocol_message 
     log_info(process->workers->log, "worker ready", LOG_TEXT("pool", process->pool->name),
              LOG_INT("pid", process->pid), LOG_INT("slots", process->slots),
              LOG_INT("handlers", message->handler_count),
-             LOG_TEXT("version", process->capability.version));
+             LOG_TEXT("version", *version != '\0' ? version : NULL));
     return true;
 }
 
