@@ -51,14 +51,25 @@ static int client_connect(struct client *client, const char *command,
 
 static int check_schema(struct client *client, struct rota_error *error)
 {
-    int version = 0;
-    if (store_check_schema(client->store, &version, error) != 0)
+    client->version = 0;
+    if (store_check_schema(client->store, &client->version, error) != 0)
         return -1;
-    if (version == 0)
+    if (client->version == 0)
         return error_set(error, ERROR_REFUSED,
                          "schema \"%s\" is not set up in this database; run `rota migrate` first",
                          client->schema);
     return 0;
+}
+
+/* A table, column or function is not there (class 42): not yet, while the fleet is an older one. */
+static void explain_older_schema(const struct client *client, struct rota_error *error)
+{
+    if (client->version > 0 && client->version < migration_count &&
+        strncmp(error->sqlstate, "42", 2) == 0)
+        error_prefix(error,
+                     "schema \"%s\" is at version %d, this rota brings version %d, and this needs "
+                     "it: run `rota migrate`",
+                     client->schema, client->version, migration_count);
 }
 
 int client_open(struct client *client, const char *command, const struct settings *settings,
@@ -116,6 +127,8 @@ static int run(const struct client_command *command, void *options, const struct
     if (failed != 0)
         return cmd_fail(command->name, &error);
     failed = command->run(&client, options, &error);
+    if (failed != 0)
+        explain_older_schema(&client, &error);
     client_close(&client);
     return failed == 0 ? 0 : cmd_fail(command->name, &error);
 }

@@ -18,6 +18,7 @@ struct client {
     char *url;
     const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
+    int version; /* of the schema; 0: not looked at */
 };
 
 /* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to

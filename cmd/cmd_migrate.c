@@ -26,16 +26,31 @@ static int only_check(struct client *client, struct rota_error *error)
     return 0;
 }
 
+/* A role that may make no others has migrated. */
+static int tell_missing_roles(struct client *client, struct rota_error *error)
+{
+    PGresult *result;
+    if (store_wait(client->store, SQL_ACCESS_MISSING, NULL, 0, &result, error) != 0)
+        return -1;
+    if (!row_null(result, 0, 0))
+        printf("roles for users are missing: %s; if somebody makes them (CREATE ROLE), SELECT "
+               "%s.grant_access() gives them their rights\n",
+               row_text(result, 0, 0), client->schema);
+    PQclear(result);
+    return 0;
+}
+
 static int migrate(struct client *client, struct rota_error *error)
 {
     struct migrate_result done;
     if (store_migrate(client->store, client->schema, NULL, &done, error) != 0)
         return -1;
-    if (done.to > done.from)
+    if (done.to > done.from) {
         printf("schema \"%s\" migrated from version %d to %d\n", client->schema, done.from,
                done.to);
-    else
-        printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, done.to);
+        return tell_missing_roles(client, error);
+    }
+    printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, done.to);
     return 0;
 }
 

@@ -242,10 +242,10 @@ static int connect_store(struct holder *h)
     if (store_wait_ready(h->store, NULL, h->error) != 0 ||
         store_check_schema(h->store, &version, h->error) != 0)
         return -1;
-    if (version < 3)
+    if (version < 5)
         return error_set(
             h->error, ERROR_REFUSED,
-            "schema \"%s\" of this database is not set up or has no cluster locks yet; "
+            "schema \"%s\" of this database is not set up or is older than this rota; "
             "run `rota migrate` first",
             h->order->schema);
     return 0;

@@ -46,6 +46,7 @@ struct member {
 
 /* member.c */
 int member_register(struct node *node, struct rota_error *error);
+void member_hold(struct node *node);  /* asked while the node starts: keeps lease and locks */
 void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);

@@ -22,7 +22,8 @@
 
 #define CHORES_US         (3600 * US_PER_SECOND)
 #define SWEEP_US          (5 * US_PER_SECOND)
-#define HISTORY_DAYS      3 /* partitions made ahead: three days without a leader lose nothing */
+#define HISTORY_DAYS      3   /* partitions made ahead: three days without a leader lose nothing */
+#define LOCKS_SWEPT_MAX   500 /* as cluster_lock_sweep() has it */
 #define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
 #define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
 
@@ -412,6 +413,24 @@ void node_sweep_lanes(struct node *node)
     store_call(node->session, SQL_LANE_SWEEP, NULL, 0, on_swept, node);
 }
 
+static void sweep_locks(struct node *node);
+
+static void on_locks_swept(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL) /* the next hour's will do */
+        log_debug(&node->log, "cannot forget unused cluster locks",
+                  LOG_TEXT("error", answer->error->message));
+    else if (row_int64(answer->result, 0, 0) >= LOCKS_SWEPT_MAX)
+        sweep_locks(node); /* there may be more of them */
+}
+
+static void sweep_locks(struct node *node)
+{
+    if (node->member.leader && store_ready(node->session))
+        store_call(node->session, SQL_CLUSTER_LOCK_SWEEP, NULL, 0, on_locks_swept, node);
+}
+
 static void on_chores(evutil_socket_t fd, short what, void *arg)
 {
     struct node *node = arg;
@@ -432,6 +451,7 @@ static void on_chores(evutil_socket_t fd, short what, void *arg)
         params_int64(&rows, node->config->history_rows);
         store_call(node->session, SQL_HISTORY_TRIM, &rows, 0, on_chore_done, node);
     }
+    sweep_locks(node);
     store_params_free(&days);
     store_params_free(&age);
     store_params_free(&rows);

@@ -9,6 +9,7 @@
 #include "coord/reset.h"
 
 #include "base/clock.h"
+#include "base/instant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     node_status(arg); /* the loop turns, even while we wait */
+    member_hold(arg);
 }
 
 /* Migrations run on a connection of their own, which prepares nothing. */
@@ -226,6 +228,19 @@ static int initialise_until_done(struct node *node, struct rota_error *error)
     return 0;
 }
 
+static void warn_of_settings(const struct node *node)
+{
+    char delay[TIME_TEXT_SIZE], lease[TIME_TEXT_SIZE];
+    const struct node_config *config = node->config;
+    if (config->restart_delay_us >= config->lease_us)
+        return;
+    log_warn(&node->log,
+             "restart_delay is shorter than lease: after a restart of PostgreSQL nodes may be "
+             "declared dead that are coming back",
+             LOG_TEXT("restart_delay", duration_format(config->restart_delay_us, delay)),
+             LOG_TEXT("lease", duration_format(config->lease_us, lease)));
+}
+
 static void begin(struct node *node)
 {
     node_move(node, NODE_INITIALISED);
@@ -245,11 +260,13 @@ static void begin(struct node *node)
 
 int node_start(struct node *node, struct rota_error *error)
 {
+    warn_of_settings(node);
     if (start_http(node, error) != 0 || node_workers(node, error) != 0)
         return -1;
     struct event *tick = event_new(node->base, -1, EV_PERSIST, on_tick, node);
-    struct timeval second = {1, 0};
-    event_add(tick, &second);
+    struct timeval often = clock_timeval(
+        node->config->heartbeat_us < US_PER_SECOND ? node->config->heartbeat_us : US_PER_SECOND);
+    event_add(tick, &often);
     int failed = migrate(node, error);
     if (failed == 0) {
         node_connect(node);

@@ -35,6 +35,8 @@ struct wake {
     int32_t loaded_route; /* when `known` was read */
     bool loading;
     bool stale;      /* what is known was not read for our handlers */
+    uint64_t news;   /* of the workers, when the next was read */
+    uint64_t told;   /* what was announced last, as a number */
     char **handlers; /* of all live workers, each once */
     size_t handler_count;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* with room, as of the last look */
@@ -176,6 +178,20 @@ static bool has_handler(const struct wake *w, const char *handler)
     return false;
 }
 
+/* A number that changes with what others know of our workers. */
+static uint64_t told_mark(struct node *node)
+{
+    const struct worker_pool_view *views;
+    size_t pools = workers_pools(node->workers, &views);
+    struct buffer versions = {0};
+    workers_versions(node->workers, &versions);
+    uint64_t mark = text_hash(versions.data, versions.length);
+    for (size_t i = 0; i < pools; i++)
+        mark += (uint64_t)views[i].slots;
+    buffer_free(&versions);
+    return mark;
+}
+
 /* A number that changes with the set of handlers. */
 static uint64_t handlers_mark(const struct wake *w)
 {
@@ -185,12 +201,10 @@ static uint64_t handlers_mark(const struct wake *w)
     return mark;
 }
 
-void wake_handlers_changed(struct node *node)
+static void read_handlers(struct wake *w)
 {
-    struct wake *w = node->wake;
     const struct worker_pool_view *views;
-    size_t pools = workers_pools(node->workers, &views);
-    uint64_t before = handlers_mark(w);
+    size_t pools = workers_pools(w->node->workers, &views);
     forget_handlers(w);
     for (size_t i = 0; i < pools; i++) {
         for (const char *const *at = views[i].handlers; *at != NULL; at++) {
@@ -200,9 +214,23 @@ void wake_handlers_changed(struct node *node)
             w->handlers[w->handler_count++] = mem_string(*at);
         }
     }
-    if (handlers_mark(w) != before)
-        member_announce(node);
-    if (handlers_mark(w) != before || w->stale)
+}
+
+/* Asked at each run that ends: most often nothing has changed but free slots. */
+void wake_handlers_changed(struct node *node)
+{
+    struct wake *w = node->wake;
+    uint64_t news = workers_counts(node->workers)->news;
+    if (news != w->news) {
+        uint64_t before = handlers_mark(w), told = w->told;
+        w->news = news;
+        read_handlers(w);
+        w->told = handlers_mark(w) + told_mark(node);
+        w->stale = w->stale || handlers_mark(w) != before;
+        if (w->told != told)
+            member_announce(node);
+    }
+    if (w->stale)
         load_routes(w);
     if (w->starved || (w->lanes_starved && lanes_due(w, node_database_now(node))))
         w->ask = true;

@@ -10,16 +10,6 @@
 
 /* --- hello --- */
 
-static void set_handlers(struct process *process, const struct protocol_message *message)
-{
-    memset(process->handlers, 0, sizeof process->handlers);
-    for (size_t i = 0; i < message->handler_count; i++) {
-        int index = pool_handler(process->pool, message->handlers[i], true);
-        if (index >= 0)
-            process->handlers[index / 64] |= UINT64_C(1) << (index % 64);
-    }
-}
-
 static void greet(struct process *process)
 {
     struct workers *workers = process->workers;
@@ -41,18 +31,26 @@ static bool answer_hello(struct process *process, const struct protocol_message 
         free(why);
         return true;
     }
+    char *wrong = capability_check(message);
+    if (wrong != NULL) {
+        process_fault(process, wrong);
+        free(wrong);
+        return true;
+    }
     bool first = process->state == PROCESS_STARTING;
     process_move(process, PROCESS_HELLO);
     process->slots = message->slots;
     process->honours_lease = message->honours_lease;
-    set_handlers(process, message);
+    capability_hello(process, message, first);
+    const char *version = process->capability.version;
     if (!first)
         return false;
     event_del(process->timer);
     greet(process);
     log_info(process->workers->log, "worker ready", LOG_TEXT("pool", process->pool->name),
              LOG_INT("pid", process->pid), LOG_INT("slots", process->slots),
-             LOG_INT("handlers", message->handler_count));
+             LOG_INT("handlers", message->handler_count),
+             LOG_TEXT("version", *version != '\0' ? version : NULL));
     return true;
 }
 
@@ -82,6 +80,13 @@ static enum worker_outcome outcome_of(const struct protocol_message *message)
     }
 }
 
+static bool refuses_handler(const struct protocol_message *message)
+{
+    static const char reason[] = "unknown_handler";
+    return message->type == PROTOCOL_REFUSE && message->reason.length == sizeof reason - 1 &&
+           memcmp(message->reason.data, reason, sizeof reason - 1) == 0;
+}
+
 static bool answer_result(struct process *process, const struct protocol_message *message)
 {
     struct run *run = run_of(process, message);
@@ -98,11 +103,16 @@ static bool answer_result(struct process *process, const struct protocol_message
         .reason = message->reason,
         .retry = message->retry,
         .unschedule = message->unschedule,
+        .unknown_handler = refuses_handler(message),
         .snooze_us = message->type == PROTOCOL_SNOOZE ? message->duration_us : 0,
     };
     /* What is done is done; anything else is how a run ends that was told to. */
     if (run->has_verdict && result.outcome != WORKER_DONE)
         result.outcome = run->verdict;
+    if (result.unknown_handler)
+        capability_refused(process, run->handler);
+    else if (message->type != PROTOCOL_REFUSE)
+        capability_known(process, run->handler);
     run_move(run, RUN_ANSWERED);
     workers_finish(process->workers, run, &result);
     return true;

@@ -22,9 +22,12 @@ int handover_run(struct process *process, const struct worker_run *run)
     struct buffer *out = &process->channel.out;
     size_t before = out->length;
     struct run *handed = run_add(&workers->runs, run->id, run->fence);
+    struct worker_run told = *run;
+    handed->handler = pool_handler(process->pool, run->handler, false);
+    told.handler = capability_name(process, handed->handler, run->handler);
     handed->timeout_us = run->timeout_us;
     handed->line_start = channel_position(&process->channel);
-    protocol_write_run(out, run, run->timeout_us > 0 ? clock_wall_us() + run->timeout_us : 0);
+    protocol_write_run(out, &told, run->timeout_us > 0 ? clock_wall_us() + run->timeout_us : 0);
     handed->line_end = channel_position(&process->channel);
     if (out->length - before > PROTOCOL_LINE_MAX) {
         out->length = before;

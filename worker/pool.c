@@ -51,6 +51,15 @@ static char **builtin_command(const struct worker_config *config, const char *po
     return command;
 }
 
+static void copy_aliases(struct pool *pool, const struct worker_pool_config *config)
+{
+    pool->alias_count = config->alias_count;
+    pool->aliases = mem_array(config->alias_count + 1, sizeof *pool->aliases);
+    for (size_t i = 0; i < config->alias_count; i++)
+        pool->aliases[i] = (struct worker_alias){mem_string(config->aliases[i].old),
+                                                 mem_string(config->aliases[i].new)};
+}
+
 /* --- life --- */
 
 static void process_init(struct process *process, struct pool *pool)
@@ -75,6 +84,7 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
                           .process_count = count,
                           .split = builtin};
     pool->live = mem_array(1, sizeof *pool->live);
+    copy_aliases(pool, pool_config);
     if (!builtin)
         pool->command = copy_command(pool_config->command);
     else
@@ -89,12 +99,18 @@ void pool_close(struct pool *pool)
         struct process *process = &pool->processes[i];
         channel_close(&process->channel);
         event_free(process->timer);
+        capability_clear(process);
         free(process->reason);
     }
     for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
         free(pool->command[i]);
     for (size_t i = 0; i < pool->handler_count; i++)
         free(pool->handlers[i]);
+    for (size_t i = 0; i < pool->alias_count; i++) {
+        free(pool->aliases[i].old);
+        free(pool->aliases[i].new);
+    }
+    free(pool->aliases);
     free(pool->command);
     free(pool->handlers);
     free(pool->live);

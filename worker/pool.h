@@ -1,7 +1,8 @@
 /*
  * Inside this folder only: pools and what holds them together. Files: process.c (the life of a
- * worker), handover.c (runs on their way to one), answer.c (what workers say), deadline.c (what is
- * late), lock.c (locks for workers), workers.c (what worker.h promises).
+ * worker), handover.c (runs on their way to one), answer.c (what workers say), capability.c (what
+ * they can run), deadline.c (what is late), lock.c (locks for workers), workers.c (what worker.h
+ * promises).
  */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
@@ -32,6 +33,8 @@ struct pool {
     bool split;
     char **handlers; /* all names ever announced here; an index is for ever */
     size_t handler_count;
+    struct worker_alias *aliases; /* of the settings */
+    size_t alias_count;
     const char **live;   /* for the view */
     size_t last_handler; /* found at the last look-up */
 };
@@ -75,6 +78,16 @@ int handover_run(struct process *process, const struct worker_run *run);
 void handover_written(struct process *process);
 void handover_remove(struct process *process, struct run *run); /* its line, while queued */
 void handover_stalled(struct process *process); /* the turn ended with runs still queued */
+
+/* --- capability.c --- */
+/* What is wrong with the aliases of a hello, to be freed; NULL: nothing. */
+char *capability_check(const struct protocol_message *hello);
+void capability_hello(struct process *process, const struct protocol_message *hello, bool first);
+/* The name by which the worker knows a handler: `name` unless that is an alias. */
+const char *capability_name(const struct process *process, int handler, const char *name);
+void capability_refused(struct process *process, int handler);
+void capability_known(struct process *process, int handler); /* it has run one */
+void capability_clear(struct process *process);
 
 /* --- answer.c --- */
 extern const struct channel_callbacks answer_callbacks;

@@ -73,6 +73,7 @@ void process_move(struct process *process, enum process_event event)
               LOG_INT("pid", process->pid), LOG_TEXT("from", states[move->from]),
               LOG_TEXT("to", states[move->to]), LOG_TEXT("why", move->why));
     process->state = (enum process_state)move->to;
+    process->workers->counts.news++;
     workers_changed(process->workers);
 }
 
@@ -232,7 +233,7 @@ static void process_clear(struct process *process)
     process->slots = 0;
     process->lane_marked = process->lone = process->honours_lease = false;
     process->reserved_us = 0;
-    memset(process->handlers, 0, sizeof process->handlers);
+    capability_clear(process);
 }
 
 /* Every run it still has ends: crashed, or back whole where it was never handed over. */

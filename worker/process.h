@@ -53,6 +53,17 @@ enum process_event {
 
 extern const struct machine process_machine;
 
+/* What its worker can run: capability.c. */
+struct capability {
+    uint64_t named[HANDLER_WORDS]; /* bits by index in pool->handlers, aliases too */
+    char version[64];              /* "": it did not say */
+    struct stand_in *stand_ins;    /* aliases */
+    size_t stand_in_count;
+    struct refusal *refusals;
+    size_t refusal_count;
+    struct event *again; /* when something refused is given to it again; NULL until needed */
+};
+
 struct process {
     struct workers *workers;
     struct pool *pool;
@@ -68,10 +79,11 @@ struct process {
     bool ended_by_us;    /* by deadline or lease: its end says nothing about its runs */
     char *reason;        /* why it ends, where that is known before its exit status; NULL: not */
     int64_t reserved_us; /* monotonic; until then only a run that must be alone is taken */
-    uint64_t handlers[HANDLER_WORDS]; /* bits by index in pool->handlers */
-    struct list queued, handed;       /* struct run */
-    struct list dirty;                /* has lines to write this turn */
-    struct list locks;                /* struct lock */
+    uint64_t handlers[HANDLER_WORDS]; /* of those named, what it takes now */
+    struct capability capability;
+    struct list queued, handed; /* struct run */
+    struct list dirty;          /* has lines to write this turn */
+    struct list locks;          /* struct lock */
     size_t lock_count;
     size_t locks_held;            /* of the cluster */
     int64_t starts_us[START_MAX]; /* monotonic, a ring */

@@ -41,6 +41,7 @@ enum field_kind {
     FIELD_OBJECT,
     FIELD_ARRAY,
     FIELD_NAMES,
+    FIELD_ALIASES,
 };
 
 static const char *const kind_names[] = {
@@ -53,6 +54,7 @@ static const char *const kind_names[] = {
     [FIELD_OBJECT] = "an object",
     [FIELD_ARRAY] = "an array",
     [FIELD_NAMES] = "an array of strings",
+    [FIELD_ALIASES] = "an object of up to 256 names, each with the name it stands for",
 };
 
 struct field {
@@ -86,6 +88,7 @@ static const struct field fields[] = {
     {"reason", FIELD_TEXT, AT(reason), T(REFUSE) | T(CANCEL), 0},
     {"protocol", FIELD_INT, AT(protocol), T(HELLO) | T(WELCOME), T(HELLO)},
     {"handlers", FIELD_NAMES, AT(handlers), T(HELLO), T(HELLO)},
+    {"aliases", FIELD_ALIASES, AT(aliases), T(HELLO), 0},
     {"slots", FIELD_INT, AT(slots), T(HELLO), 0},
     {"version", FIELD_TEXT, AT(version), T(HELLO), 0},
     {"name", FIELD_TEXT, AT(name), T(HELLO) | T(LOCK), T(LOCK)},
@@ -174,6 +177,25 @@ static int read_names(const struct json *json, struct protocol_message *message,
     return 0;
 }
 
+static int read_aliases(const struct json *json, struct protocol_message *message,
+                        const struct json_value *object)
+{
+    if (object->type != JSON_OBJECT || object->count > PROTOCOL_HANDLERS_MAX)
+        return -1;
+    message->aliases = mem_array(object->count + 1, sizeof *message->aliases);
+    for (const struct json_value *key = json_first(json, object); key != NULL;
+         key = json_next(json, key)) {
+        const struct json_value *name = json_member(key);
+        struct worker_alias *alias = &message->aliases[message->alias_count++];
+        *alias = (struct worker_alias){json_text(key), NULL};
+        if (name->type == JSON_STRING)
+            alias->new = json_text(name);
+        if (alias->old == NULL || *alias->old == '\0' || alias->new == NULL)
+            return -1;
+    }
+    return 0;
+}
+
 static int read_json(const struct json_value *value, enum field_kind kind, struct slice *ret_json)
 {
     if ((kind == FIELD_OBJECT && value->type != JSON_OBJECT) ||
@@ -201,6 +223,8 @@ static int read_value(const struct json *json, struct protocol_message *message,
         return read_duration(value, place);
     case FIELD_NAMES:
         return read_names(json, message, value);
+    case FIELD_ALIASES:
+        return read_aliases(json, message, value);
     default:
         return read_json(value, field->kind, place);
     }
@@ -276,9 +300,15 @@ void protocol_free(struct protocol_message *message)
         free(message->texts[i]);
     for (size_t i = 0; i < message->handler_count; i++)
         free(message->handlers[i]);
+    for (size_t i = 0; i < message->alias_count; i++) {
+        free(message->aliases[i].old);
+        free(message->aliases[i].new);
+    }
     free(message->handlers);
-    message->text_count = message->handler_count = 0;
+    free(message->aliases);
+    message->text_count = message->handler_count = message->alias_count = 0;
     message->handlers = NULL;
+    message->aliases = NULL;
 }
 
 /* --- writing --- */

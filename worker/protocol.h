@@ -6,6 +6,8 @@
 #ifndef WORKER_PROTOCOL_H
 #define WORKER_PROTOCOL_H
 
+#include "worker/worker_run.h"
+
 #include "base/buffer.h"
 #include "base/error.h"
 
@@ -15,7 +17,7 @@
 
 #define PROTOCOL_VERSION      1
 #define PROTOCOL_LINE_MAX     (1024 * 1024) /* with its newline: what a coordinator must buffer */
-#define PROTOCOL_HANDLERS_MAX 256           /* of one worker */
+#define PROTOCOL_HANDLERS_MAX 256           /* of one worker; the same for aliases */
 #define PROTOCOL_SLOTS_MAX    10000         /* of one worker */
 #define PROTOCOL_TEXTS_MAX    16            /* decoded texts of one message */
 
@@ -57,6 +59,8 @@ struct protocol_message {
     struct slice name, version, exception, message, reason, level;
     char **handlers; /* NULL-terminated; of hello */
     size_t handler_count;
+    struct worker_alias *aliases; /* of hello: its handlers' earlier names */
+    size_t alias_count;
     char *texts[PROTOCOL_TEXTS_MAX]; /* owned: what slices above point to when not to the line */
     size_t text_count;
 };
@@ -68,8 +72,6 @@ struct protocol_message {
 int protocol_parse(const char *line, size_t length, struct protocol_message *ret_message,
                    struct rota_error *error);
 void protocol_free(struct protocol_message *message);
-
-struct worker_run;
 
 /*
  * Each appends one line. Line breaks between the tokens of users' JSON become spaces, as a line

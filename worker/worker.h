@@ -26,6 +26,8 @@ struct worker_pool_config {
     char *const *command; /* argv, NULL-terminated, no shell; NULL: the built-in worker */
     int processes;        /* at least 1 */
     int slots;            /* of a built-in process: runs at once */
+    const struct worker_alias *aliases; /* of handlers its workers serve, beside those they say */
+    size_t alias_count;
 };
 
 struct worker_config {
@@ -37,16 +39,6 @@ struct worker_config {
     const struct worker_pool_config *pools;
     size_t pool_count;
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
-};
-
-/* A cluster lock a worker asks for. */
-struct worker_lock {
-    uint64_t lock;     /* names the request from now on; never used again */
-    struct slice name; /* valid during the callback */
-    int64_t wait_us;   /* -1: not given */
-    bool shared;
-    bool node_scope;   /* only among the workers of this node */
-    int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
 struct worker_callbacks {
@@ -72,6 +64,7 @@ struct worker_counts {
     uint64_t crashes;   /* ends of worker processes that nobody wanted */
     uint64_t malformed; /* of those, by a line that is none */
     uint64_t ignored;   /* answers for runs that are not there: wrong fence, late or twice */
+    uint64_t news;      /* changes of what some worker can run: hello, refusal, end */
 };
 
 /* What a pool can take now. Valid until the loop turns. */
@@ -88,6 +81,9 @@ struct workers *workers_new(const struct worker_config *config,
                             const struct worker_callbacks *callbacks, struct rota_error *error);
 
 size_t workers_pools(const struct workers *workers, const struct worker_pool_view **ret_views);
+
+/* Appends a JSON object: of each handler that is served, in which versions, as the workers said. */
+void workers_versions(struct workers *workers, struct buffer *out);
 
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and

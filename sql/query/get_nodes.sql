@@ -5,7 +5,7 @@
 -- on: client
 SELECT json_build_object('total', (SELECT count(*) FROM rota.incarnation i WHERE i.node = coalesce($1::text, i.node)),
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
-  FROM (SELECT s.node AS name, s.incarnation, s.state, s.running, s.slots, s.handlers, s.version, s.host, s.pid, s.http,
+  FROM (SELECT s.node AS name, s.incarnation, s.state, s.running, s.slots, s.handlers, s.versions, s.version, s.host, s.pid, s.http,
                s.started_at, s.renewed_at, s.lease_until, s.wish, s.wished_at
           FROM rota.node_state s WHERE s.node = coalesce($1::text, s.node)
          ORDER BY s.node, s.incarnation LIMIT $2::bigint OFFSET $3::bigint) r

@@ -317,6 +317,21 @@ static void pools_are_read_and_the_built_in_one_stands_first(void **state)
     pool_table_free(&table);
 }
 
+static void pools_may_name_what_their_handlers_were_called_before(void **state)
+{
+    struct pool_table table;
+    (void)state;
+    assert_int_equal(pool_table_parse(&table,
+                                      "{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":\"c\","
+                                      "\"b\":\"c\"}}}",
+                                      1, &last_error),
+                     0);
+    assert_int_equal(table.pools[1].alias_count, 2);
+    assert_string_equal(table.pools[1].aliases[1].old, "b");
+    assert_string_equal(table.pools[1].aliases[1].new, "c");
+    pool_table_free(&table);
+}
+
 static void bad_pools_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -326,12 +341,19 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"builtin\":{\"command\":[\"x\"]}}", "always there"},
         {"{\"a b\":{\"command\":[\"x\"]}}", "a pool's name"},
         {"{\"py\":[]}", "line 1, column 7: a pool is an object"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":[]}}", "aliases is an object"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":1}}}", "a text"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":\"\"}}}", "a text"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"\":\"a\"}}}", "not an empty text"},
+        {"{\"py\":{\"aliases\":{\"a\":\"b\",\"b\":\"c\"}}}",
+         "line 1, column 23: an alias stands for a handler, not for another alias"},
+        {"{\"py\":{\"aliases\":{\"a\":\"\\u0061\"}}}", "not for another alias"},
         {"{\"py\":{}}", "has no command"},
         {"{\"py\":{\"command\":\"x\"}}", "list of texts"},
         {"{\"py\":{\"command\":[\"x\",1]}}", "line 1, column 23: command is a list of texts only"},
         {"{\"py\":{\"command\":[\"\"]}}", "empty text"},
         {"{\"py\":{\"command\":[\"x\"],\"processes\":0}}", "from 1 to 1000"},
-        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "keys command and processes only"},
+        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "keys command, processes and aliases only"},
     };
     struct pool_table table;
     (void)state;
@@ -448,6 +470,7 @@ int main(void)
         TEST(heartbeat_must_fit_twice_into_the_lease),
         TEST(file_errors_name_line_and_column),
         TEST(pools_are_read_and_the_built_in_one_stands_first),
+        TEST(pools_may_name_what_their_handlers_were_called_before),
         TEST(bad_pools_are_refused_with_their_place),
         TEST(node_config_carries_the_values),
         TEST(passwords_are_masked),
