@@ -2,6 +2,7 @@
  * A pool: its command, the names of what its workers serve, and who of them takes a run. Lane runs
  * and others share a process only where it cannot be helped: when the lease ends, all of it dies.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -53,7 +54,7 @@ static char **builtin_command(const struct worker_config *config, const char *po
 
 /* --- life --- */
 
-static void process_init(struct process *process, struct pool *pool)
+void process_init(struct process *process, struct pool *pool)
 {
     *process = (struct process){.workers = pool->workers, .pool = pool, .channel = {.fd = -1}};
     list_init(&process->queued);
@@ -90,6 +91,7 @@ void pool_close(struct pool *pool)
         channel_close(&process->channel);
         event_free(process->timer);
         free(process->reason);
+        free(process->peer);
     }
     for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
         free(pool->command[i]);
@@ -104,6 +106,20 @@ void pool_close(struct pool *pool)
 
 /* --- handlers --- */
 
+/* A name that no worker of the pool has any more; workers come and go, and their names with them.
+ */
+static int unused_handler(const struct pool *pool)
+{
+    uint64_t used[HANDLER_WORDS] = {0};
+    for (int i = 0; i < pool->process_count; i++)
+        for (int word = 0; word < HANDLER_WORDS; word++)
+            used[word] |= pool->processes[i].handlers[word];
+    for (int index = 0; index < PROTOCOL_HANDLERS_MAX; index++)
+        if ((used[index / 64] >> (index % 64) & 1) == 0)
+            return index;
+    return -1;
+}
+
 int pool_handler(struct pool *pool, const char *name, bool add)
 {
     if (pool->last_handler < pool->handler_count &&
@@ -117,6 +133,12 @@ int pool_handler(struct pool *pool, const char *name, bool add)
     }
     if (!add)
         return -1;
+    int unused = pool->handler_count == PROTOCOL_HANDLERS_MAX ? unused_handler(pool) : -1;
+    if (unused >= 0) {
+        free(pool->handlers[unused]);
+        pool->handlers[unused] = mem_string(name);
+        return unused;
+    }
     if (pool->handler_count == PROTOCOL_HANDLERS_MAX) {
         log_warn(pool->workers->log, "too many handlers in one pool: this one is not served",
                  LOG_TEXT("pool", pool->name), LOG_TEXT("handler", name));
@@ -158,6 +180,8 @@ int64_t process_free_slots(const struct process *process)
 static bool process_is_for(const struct process *process, bool lane)
 {
     const struct pool *pool = process->pool;
+    if (process_is_guest(process))
+        return !lane || guest_honours(process);
     return !pool->split || lane == (process == &pool->processes[pool->process_count - 1]);
 }
 
