@@ -16,6 +16,8 @@ static char *shown_value(const struct settings *settings, enum setting_id id)
         return NULL;
     if (id == SETTING_DATABASES)
         return settings_mask_databases(text);
+    if (id == SETTING_WORKER_TOKEN)
+        return mem_string(text != NULL ? "***" : NULL);
     return settings_row(id)->secret ? settings_mask(text) : mem_string(text);
 }
 

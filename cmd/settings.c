@@ -27,7 +27,8 @@ struct settings {
     struct flag_words flags[SETTING_COUNT];
     struct setting_value values[SETTING_COUNT];
     struct pool_table pools;
-    char *builtin; /* what the built-in worker is told */
+    char *builtin;      /* what the built-in worker is told */
+    char *worker_token; /* as told or read from its file */
     struct log log;
 };
 
@@ -48,6 +49,7 @@ void settings_free(struct settings *settings)
     }
     pool_table_free(&settings->pools);
     free(settings->builtin);
+    free(settings->worker_token);
     free(settings);
 }
 
@@ -190,6 +192,7 @@ static void apply_defaults(struct settings *settings)
     set_default(settings, SETTING_HTTP_ALLOW, up ? "[\"127.0.0.0/8\",\"::1\"]" : "[]");
     set_default(settings, SETTING_SECRET_ENV, up ? "[\"*\"]" : "[]");
     set_default(settings, SETTING_SECRET_FILES, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_WORKER_LISTEN, "[]");
     default_node_name(settings);
     char *directory = data_directory_default();
     set_default(settings, SETTING_DATA, directory);
@@ -220,7 +223,11 @@ int settings_load(struct settings *settings, struct rota_error *error)
         if (id != SETTING_CONFIG && apply_sources(settings, (enum setting_id)id, error) != 0)
             return -1;
     apply_defaults(settings);
-    return check_together(settings, error);
+    if (check_together(settings, error) != 0)
+        return -1;
+    free(settings->worker_token);
+    settings->worker_token = NULL;
+    return settings_worker_token(settings->values, &settings->worker_token, error);
 }
 
 const char *settings_text(const struct settings *settings, enum setting_id id)
@@ -288,6 +295,10 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .builtin_settings = settings->builtin,
         .pools = settings->pools.pools,
         .pool_count = settings->pools.count,
+        .worker_listen = settings_list(settings, SETTING_WORKER_LISTEN),
+        .worker_socket_mode =
+            (mode_t)strtol(settings_text(settings, SETTING_WORKER_SOCKET_MODE), NULL, 8),
+        .worker_token = settings->worker_token,
         .lease_us = settings_number(settings, SETTING_LEASE),
         .heartbeat_us = settings_number(settings, SETTING_HEARTBEAT),
         .restart_delay_us = settings_number(settings, SETTING_RESTART_DELAY),

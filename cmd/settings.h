@@ -32,6 +32,10 @@ enum setting_id {
     SETTING_MANIFESTS,
     SETTING_POOLS,
     SETTING_SLOTS,
+    SETTING_WORKER_LISTEN,
+    SETTING_WORKER_SOCKET_MODE,
+    SETTING_WORKER_TOKEN,
+    SETTING_WORKER_TOKEN_FILE,
     SETTING_EXEC_ALLOW,
     SETTING_HTTP_ALLOW,
     SETTING_SECRET_ENV,
@@ -62,7 +66,7 @@ enum setting_type {
     SETTING_DURATION, /* number in microseconds */
     SETTING_NUMBER,
     SETTING_BOOL,
-    SETTING_LIST,       /* `a:b`, or a JSON array; a repeated flag adds to it */
+    SETTING_LIST, /* `a:b` (or another separator), or a JSON array; repeated flags add to it */
     SETTING_POOL_TABLE, /* JSON object, see settings_pools.c */
     SETTING_OBJECT,     /* JSON object of another kind, read by its check */
 };
@@ -89,6 +93,7 @@ struct setting {
     const char *standard; /* default, as text; NULL: none, or computed as `help` says */
     int64_t low, high;    /* allowed numbers and durations */
     int (*check)(const char *text, struct rota_error *error); /* further rules; may be NULL */
+    char separator;       /* of the words of a list; 0: a colon, as in PATH */
     const char *variable; /* a second environment variable; weaker than ROTA_… */
     const char *help;
 };

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_COUNT_MAX     64   /* pools of one node */
+#define POOL_COUNT_MAX     63   /* of one node, besides that of workers that connect */
 #define POOL_PROCESSES_MAX 1000 /* processes of one pool */
 #define POOL_ALIASES_MAX   256  /* of one pool, as of one worker */
 #define BUILTIN_POOL       "builtin"
@@ -170,7 +170,7 @@ static int read_pools(struct pool_table *table, const struct json *json, struct 
     const struct json_value *root = &json->values[0];
     if (root->type != JSON_OBJECT || root->count >= POOL_COUNT_MAX)
         return refuse(json, root, error,
-                      "pools is an object with up to 63 pools: {\"py\":{\"command\":[…]}}");
+                      "pools is an object with up to 62 pools: {\"py\":{\"command\":[…]}}");
     for (const struct json_value *key = json_first(json, root); key != NULL;
          key = json_next(json, key)) {
         char *name;

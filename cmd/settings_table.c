@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "worker/listener.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -142,6 +143,19 @@ static const struct setting table[SETTING_COUNT] = {
                            "{\"py\":{\"command\":[\"python3\",\"worker.py\"],\"processes\":4}}"},
     [SETTING_SLOTS] = {"slots", SETTING_NUMBER, NODES, .standard = "16", .low = 1, .high = 10000,
                        .help = "runs at once in the built-in worker"},
+    [SETTING_WORKER_LISTEN] = {"worker_listen", SETTING_LIST, SCOPE_NODE, .separator = ',',
+                               .check = listener_check,
+                               .help = "where workers may connect: unix:/run/rota/worker.sock, "
+                                       "127.0.0.1:8301; default: nowhere"},
+    [SETTING_WORKER_SOCKET_MODE] = {"worker_socket_mode", SETTING_TEXT, SCOPE_NODE,
+                                    .standard = "600", .check = settings_check_socket_mode,
+                                    .help = "of their Unix socket: 600, 660 or 666"},
+    [SETTING_WORKER_TOKEN] = {"worker_token", SETTING_TEXT, SCOPE_NODE, .secret = true,
+                              .check = settings_check_token,
+                              .help = "what workers must say on a TCP port; better by file or "
+                                      "environment than by flag"},
+    [SETTING_WORKER_TOKEN_FILE] = {"worker_token_file", SETTING_TEXT, SCOPE_NODE,
+                                   .help = "file that holds worker_token"},
     [SETTING_EXEC_ALLOW] = {"exec_allow", SETTING_LIST, NODES,
                             .help = "programs the exec handler may run, path patterns such as "
                                     "/opt/jobs/*; default: none, and everything under `rota up`"},
@@ -282,7 +296,8 @@ void settings_print_help(FILE *out, unsigned scope)
             continue;
         char flag[64], help[512];
         settings_flag_name((enum setting_id)id, flag, sizeof flag);
-        int width = fprintf(out, "  %s%s", flag, values[row->type]);
+        int width =
+            fprintf(out, "  %s%s", flag, row->separator == ',' ? " A,B,…" : values[row->type]);
         if (row->type == SETTING_LIST)
             width -= 2; /* the ellipsis is three bytes and one column */
         if (width >= HELP_COLUMN)

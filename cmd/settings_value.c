@@ -64,15 +64,16 @@ out:
 }
 
 /* `a:b:c`, as in PATH. */
-static char **list_from_words(const char *text)
+static char **list_from_words(const char *text, char separator)
 {
+    const char end[] = {separator, '\0'};
     char **list = NULL;
     size_t count = 0;
     while (*text != '\0') {
-        size_t length = strcspn(text, ":");
+        size_t length = strcspn(text, end);
         if (length > 0)
             list_add(&list, &count, mem_string_n(text, length));
-        text += length + (text[length] == ':');
+        text += length + (text[length] == separator);
     }
     return list;
 }
@@ -98,7 +99,7 @@ static int parse_list(struct setting_value *value, const struct setting *row,
         if (list_from_json(value->text, &value->list, error) != 0)
             return -1;
     } else {
-        value->list = list_from_words(value->text);
+        value->list = list_from_words(value->text, row->separator != 0 ? row->separator : ':');
     }
     for (char **item = value->list; row->check != NULL && item != NULL && *item != NULL; item++)
         if (row->check(*item, error) != 0)

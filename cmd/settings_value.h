@@ -21,6 +21,13 @@ void setting_value_free(struct setting_value *value);
 /* One key of the --config file; adds the values of `path` to values[]. */
 int settings_read_file(struct setting_value *values, const char *path, struct rota_error *error);
 
+/* Rules of settings for workers that connect. */
+int settings_check_token(const char *token, struct rota_error *error);
+int settings_check_socket_mode(const char *text, struct rota_error *error);
+/* The token from its setting or its file, to be freed; untouched where no TCP port needs one. */
+int settings_worker_token(const struct setting_value *values, char **ret_token,
+                          struct rota_error *error);
+
 struct pool_table {
     struct worker_pool_config *pools; /* the first is the built-in one */
     size_t count;

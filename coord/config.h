@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct worker_pool_config;
 
@@ -27,6 +28,9 @@ struct node_config {
     const char *builtin_settings;     /* JSON for the built-in workers */
     const struct worker_pool_config *pools; /* always has the built-in one */
     size_t pool_count;
+    const char *const *worker_listen; /* where workers may connect, NULL-terminated */
+    mode_t worker_socket_mode;
+    const char *worker_token; /* NULL: no TCP port is among them */
     int64_t lease_us;
     int64_t heartbeat_us;
     int64_t restart_delay_us;

@@ -283,6 +283,9 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .builtin_settings = node->config->builtin_settings,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
+                                         .listen = node->config->worker_listen,
+                                         .socket_mode = node->config->worker_socket_mode,
+                                         .token = node->config->worker_token,
                                          .kill_grace_us = kill_grace(node)};
     const struct worker_callbacks callbacks = {.arg = node,
                                                .result = on_result,

@@ -4,7 +4,7 @@
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev libcjson-dev uthash-dev"
 packages_run="postgresql tzdata curl"
-packages_test="libcmocka-dev python3 python3-pytest python3-psycopg procps spin"
+packages_test="libcmocka-dev python3 python3-pytest python3-psycopg nodejs procps spin"
 packages_full="valgrind clang libclang-rt-dev"
 
 say() { printf '%s\n' "$*"; }
@@ -15,6 +15,7 @@ package_is_there() {
     installed) return 0 ;;
     esac
     case $1 in # another version, or one that was not installed by dpkg, is as good
+    nodejs) command -v node >/dev/null && return 0 ;;
     postgresql) for initdb in /usr/lib/postgresql/*/bin/initdb; do [ -x "$initdb" ] && return 0; done ;;
     esac
     return 1

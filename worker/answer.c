@@ -1,4 +1,5 @@
 /* What workers say, and what it means for their runs. */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -10,6 +11,16 @@
 
 /* --- hello --- */
 
+void answer_lease(struct process *process, int64_t ref)
+{
+    struct workers *workers = process->workers;
+    if (!process->honours_lease)
+        return;
+    protocol_write_lease(&process->channel.out, workers->lease_us - clock_boot_us(), ref);
+    process->lease_told_us = workers->lease_us;
+    process_dirty(process);
+}
+
 static void greet(struct process *process)
 {
     struct workers *workers = process->workers;
@@ -17,8 +28,8 @@ static void greet(struct process *process)
     if (process->pool->settings != NULL)
         buffer_string(out, process->pool->settings);
     protocol_write_welcome(out, workers->node);
-    if (process->honours_lease && workers->lease_us != 0)
-        protocol_write_lease(out, workers->lease_us - clock_boot_us());
+    if (workers->lease_us != 0)
+        answer_lease(process, 0);
     if (workers->draining)
         protocol_write_drain(out, workers->drain_grace_us);
     process_dirty(process);
@@ -40,6 +51,8 @@ static bool answer_hello(struct process *process, const struct protocol_message 
         return true;
     }
     bool first = process->state == PROCESS_STARTING;
+    if (first && process_is_guest(process) && !guest_hello(process, message))
+        return true;
     process_move(process, PROCESS_HELLO);
     process->slots = message->slots;
     process->honours_lease = message->honours_lease;
@@ -50,8 +63,8 @@ static bool answer_hello(struct process *process, const struct protocol_message 
     event_del(process->timer);
     greet(process);
     log_info(process->workers->log, "worker ready", LOG_TEXT("pool", process->pool->name),
-             LOG_INT("pid", process->pid), LOG_INT("slots", process->slots),
-             LOG_INT("handlers", message->handler_count),
+             process->peer != NULL ? LOG_TEXT("peer", process->peer) : LOG_INT("pid", process->pid),
+             LOG_INT("slots", process->slots), LOG_INT("handlers", message->handler_count),
              LOG_TEXT("version", *version != '\0' ? version : NULL));
     return true;
 }
@@ -144,9 +157,23 @@ static void answer_news(struct process *process, const struct protocol_message *
         callbacks->run_log(arg, run->id, run->fence, level_of(message->level), message->message);
 }
 
+/* Who asks knows when he asked: he can count from there, whatever the answer has waited for. */
+static void answer_lease_wanted(struct process *process, int64_t ref)
+{
+    if (channel_pending(&process->channel) > PENDING_MAX)
+        process_fault(process, "worker asks for the lease and does not read the answers");
+    else
+        answer_lease(process, ref);
+}
+
 static bool on_message(void *arg, const struct protocol_message *message)
 {
     struct process *process = arg;
+    if (process_is_guest(process) && process->state == PROCESS_STARTING &&
+        message->type != PROTOCOL_HELLO) {
+        process_fault(process, "its first line is no hello");
+        return true;
+    }
     switch (message->type) {
     case PROTOCOL_HELLO:
         return answer_hello(process, message);
@@ -166,6 +193,9 @@ static bool on_message(void *arg, const struct protocol_message *message)
     case PROTOCOL_UNLOCK:
         worker_lock_released(process, message->ref);
         return false;
+    case PROTOCOL_LEASE:
+        answer_lease_wanted(process, message->ref);
+        return false;
     default:
         return false;
     }
@@ -183,7 +213,10 @@ static void on_closed(void *arg, const char *fault)
         process_lost(process);
         return;
     }
-    char *why = mem_format("worker wrote a line that is no message: %s", fault);
+    /* Where lines hold a token, none is quoted. */
+    const char *quoted = process->with_token ? strstr(fault, CHANNEL_EXCERPT) : NULL;
+    int length = quoted != NULL ? (int)(quoted - fault) : (int)strlen(fault);
+    char *why = mem_format("worker wrote a line that is no message: %.*s", length, fault);
     process_fault(process, why);
     free(why);
 }

@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CHANNEL_EXCERPT ", in the line that begins " /* in a fault; the line follows */
+
 struct channel;
 
 struct channel_callbacks {
@@ -34,6 +36,7 @@ struct channel {
     struct event readable, writable, listen_again;
     struct buffer in; /* from the first byte of a line that is not complete */
     size_t scanned;   /* of `in`, known to hold no newline */
+    size_t line_max;  /* bytes of a line with its newline; PROTOCOL_LINE_MAX at first */
     bool paused;
     bool in_use;       /* messages still point into `in` */
     int64_t noise_us;  /* clock_monotonic_us at which its talk is paid for */

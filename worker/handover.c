@@ -2,6 +2,7 @@
  * Runs on their way to a worker: their lines wait in the channel until the socket takes them, and
  * until the first byte is gone they can still be handed back whole.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -13,7 +14,7 @@ int handover_run(struct process *process, const struct worker_run *run)
     struct workers *workers = process->workers;
     if (run->lane && workers->lease_us != 0 && clock_boot_us() >= workers->lease_us)
         return -1; /* the guard would kill it */
-    if (run->lane && !process->lane_marked) {
+    if (run->lane && !process_is_guest(process) && !process->lane_marked) {
         if (guard_link_lane(workers->guard, process->number, true) != 0)
             return -1;
         process->lane_marked = true;

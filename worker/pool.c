@@ -2,6 +2,7 @@
  * A pool: its command, the names of what its workers serve, and who of them takes a run. Lane runs
  * and others share a process only where it cannot be helped: when the lease ends, all of it dies.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -75,7 +76,7 @@ static char *builtin_settings(const struct worker_config *config)
 
 /* --- life --- */
 
-static void process_init(struct process *process, struct pool *pool)
+void process_init(struct process *process, struct pool *pool)
 {
     *process = (struct process){.workers = pool->workers, .pool = pool, .channel = {.fd = -1}};
     list_init(&process->queued);
@@ -116,6 +117,7 @@ void pool_close(struct pool *pool)
         event_free(process->timer);
         capability_clear(process);
         free(process->reason);
+        free(process->peer);
     }
     for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
         free(pool->command[i]);
@@ -136,6 +138,20 @@ void pool_close(struct pool *pool)
 
 /* --- handlers --- */
 
+/* A name that no worker of the pool has any more; workers come and go, and their names with them.
+ */
+static int unused_handler(const struct pool *pool)
+{
+    uint64_t used[HANDLER_WORDS] = {0};
+    for (int i = 0; i < pool->process_count; i++)
+        for (int word = 0; word < HANDLER_WORDS; word++)
+            used[word] |= pool->processes[i].handlers[word];
+    for (int index = 0; index < PROTOCOL_HANDLERS_MAX; index++)
+        if ((used[index / 64] >> (index % 64) & 1) == 0)
+            return index;
+    return -1;
+}
+
 int pool_handler(struct pool *pool, const char *name, bool add)
 {
     if (pool->last_handler < pool->handler_count &&
@@ -149,6 +165,12 @@ int pool_handler(struct pool *pool, const char *name, bool add)
     }
     if (!add)
         return -1;
+    int unused = pool->handler_count == PROTOCOL_HANDLERS_MAX ? unused_handler(pool) : -1;
+    if (unused >= 0) {
+        free(pool->handlers[unused]);
+        pool->handlers[unused] = mem_string(name);
+        return unused;
+    }
     if (pool->handler_count == PROTOCOL_HANDLERS_MAX) {
         log_warn(pool->workers->log, "too many handlers in one pool: this one is not served",
                  LOG_TEXT("pool", pool->name), LOG_TEXT("handler", name));
@@ -190,6 +212,8 @@ int64_t process_free_slots(const struct process *process)
 static bool process_is_for(const struct process *process, bool lane)
 {
     const struct pool *pool = process->pool;
+    if (process_is_guest(process))
+        return !lane || guest_honours(process);
     return !pool->split || lane == (process == &pool->processes[pool->process_count - 1]);
 }
 

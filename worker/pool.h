@@ -1,7 +1,8 @@
 /*
  * Inside this folder only: pools and what holds them together. Files: process.c (the life of a
  * worker), handover.c (runs on their way to one), answer.c (what workers say), capability.c (what
- * they can run), deadline.c (what is late), lock.c (locks for workers), workers.c (what worker.h
+ * they can run), deadline.c (what is late), lock.c (locks for workers), guest.c (workers that
+ * connect), workers.c (what worker.h
  * promises).
  */
 #ifndef WORKER_POOL_H
@@ -32,7 +33,7 @@ struct pool {
      * is killed, and nothing else with it. It is started when lane runs are to be expected.
      */
     bool split;
-    char **handlers; /* all names ever announced here; an index is for ever */
+    char **handlers; /* names announced here; an index stays while a worker has it */
     size_t handler_count;
     struct worker_alias *aliases; /* of the settings */
     size_t alias_count;
@@ -47,6 +48,7 @@ struct workers {
     struct worker_callbacks callbacks;
     int64_t kill_grace_us;
     struct guard_link *guard;
+    struct guests *guests; /* guest.c; NULL: nobody may connect */
     struct pool *pools;
     size_t pool_count;
     struct worker_pool_view *views;
@@ -92,6 +94,7 @@ void capability_clear(struct process *process);
 
 /* --- answer.c --- */
 extern const struct channel_callbacks answer_callbacks;
+void answer_lease(struct process *process, int64_t ref); /* tells it; 0: it has not asked */
 
 /* --- workers.c --- */
 void workers_touch(struct workers *workers);   /* end of turn: there is something to do */
@@ -114,6 +117,7 @@ void worker_lock_wanted(struct process *process, const struct protocol_message *
 void worker_lock_released(struct process *process, int64_t ref);
 void worker_lock_run_over(struct process *process, const struct run *run);
 void worker_lock_process_over(struct process *process);
-void worker_lock_forget(struct process *process); /* nobody is told */
+void worker_lock_forget_requests(struct process *process); /* all but those it holds */
+void worker_lock_forget(struct process *process);          /* nobody is told */
 
 #endif

@@ -92,8 +92,9 @@ static const struct field fields[] = {
     {"slots", FIELD_INT, AT(slots), T(HELLO), 0},
     {"version", FIELD_TEXT, AT(version), T(HELLO), 0},
     {"name", FIELD_TEXT, AT(name), T(HELLO) | T(LOCK), T(LOCK)},
+    {"token", FIELD_TEXT, AT(token), T(HELLO), 0},
     {"honours_lease", FIELD_BOOL, AT(honours_lease), T(HELLO), 0},
-    {"ref", FIELD_INT, AT(ref), T(LOCK) | T(UNLOCK), T(LOCK) | T(UNLOCK)},
+    {"ref", FIELD_INT, AT(ref), T(LOCK) | T(UNLOCK) | T(LEASE), T(LOCK) | T(UNLOCK)},
     {"wait", FIELD_DURATION, AT(duration_us), T(LOCK), 0},
     {"shared", FIELD_BOOL, AT(shared), T(LOCK), 0},
     {"scope", FIELD_TEXT, AT(scope), T(LOCK), 0},
@@ -424,10 +425,20 @@ void protocol_write_drain(struct buffer *out, int64_t grace_us)
     buffer_format(out, "{\"type\":\"drain\",\"grace\":\"%s\"}\n", duration_format(grace_us, text));
 }
 
-void protocol_write_lease(struct buffer *out, int64_t valid_us)
+void protocol_write_lease(struct buffer *out, int64_t valid_us, int64_t ref)
 {
     int64_t valid_ms = valid_us > 0 ? valid_us / US_PER_MS : 0;
-    buffer_format(out, "{\"type\":\"lease\",\"valid_ms\":%lld}\n", (long long)valid_ms);
+    buffer_format(out, "{\"type\":\"lease\",\"valid_ms\":%lld", (long long)valid_ms);
+    if (ref != 0)
+        buffer_format(out, ",\"ref\":%lld", (long long)ref);
+    put(out, "}\n");
+}
+
+void protocol_write_refused(struct buffer *out, const char *reason)
+{
+    put(out, "{\"type\":\"refused\",\"reason\":");
+    put_text(out, reason);
+    put(out, "}\n");
 }
 
 void protocol_write_locked(struct buffer *out, int64_t ref, int64_t fence)

@@ -56,7 +56,7 @@ struct protocol_message {
     struct slice data, details, stacktrace, ex_data; /* JSON; `null` counts as absent */
     struct slice job, handler, trigger, fire_time, scheduled_time;
     struct slice scope; /* of lock */
-    struct slice name, version, exception, message, reason, level;
+    struct slice name, version, token, exception, message, reason, level;
     char **handlers; /* NULL-terminated; of hello */
     size_t handler_count;
     struct worker_alias *aliases; /* of hello: its handlers' earlier names */
@@ -81,7 +81,8 @@ void protocol_write_run(struct buffer *out, const struct worker_run *run, int64_
 void protocol_write_welcome(struct buffer *out, const char *node);
 void protocol_write_cancel(struct buffer *out, int64_t id, int64_t fence, const char *reason);
 void protocol_write_drain(struct buffer *out, int64_t grace_us);
-void protocol_write_lease(struct buffer *out, int64_t valid_us);
+void protocol_write_lease(struct buffer *out, int64_t valid_us, int64_t ref); /* ref 0: none */
+void protocol_write_refused(struct buffer *out, const char *reason);          /* the last line */
 void protocol_write_locked(struct buffer *out, int64_t ref, int64_t fence);
 void protocol_write_lock_failed(struct buffer *out, int64_t ref, const char *message);
 void protocol_write_lock_lost(struct buffer *out, int64_t ref);

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct event_base;
 struct workers; /* all pools of a node */
@@ -39,6 +40,10 @@ struct worker_config {
     const char *builtin_settings;  /* JSON for the built-in workers, checked; NULL: none */
     const struct worker_pool_config *pools;
     size_t pool_count;
+    /* Where workers may connect, NULL-terminated or NULL; see listener_check(). */
+    const char *const *listen;
+    mode_t socket_mode;    /* of Unix sockets; 0: 0600 */
+    const char *token;     /* what workers must say over TCP; NULL: then there is no TCP */
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
 };
 
@@ -133,10 +138,7 @@ void workers_lock_lost(struct workers *workers, uint64_t lock);
  */
 void workers_free(struct workers *workers);
 
-/*
- * main() of `rota guard` and of `rota worker`: hidden commands, started by workers_new(). argv[0]
- * is the command's own name (`guard`, `worker`).
- */
+/* main() of the hidden commands that workers_new() starts; argv[0] is `guard` or `worker`. */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
 

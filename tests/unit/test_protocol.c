@@ -237,8 +237,9 @@ static void small_messages_are_the_contracts(void **state)
     protocol_write_welcome(&out, "n\xc3\xa9");
     protocol_write_cancel(&out, 1, 2, "its \"time\"");
     protocol_write_drain(&out, 25000000);
-    protocol_write_lease(&out, 1500999);
-    protocol_write_lease(&out, -5);
+    protocol_write_lease(&out, 1500999, 0);
+    protocol_write_lease(&out, -5, 7);
+    protocol_write_refused(&out, "no \"such\" token");
     protocol_write_locked(&out, 1, 77);
     protocol_write_lock_failed(&out, 2, "no");
     protocol_write_lock_lost(&out, 3);
@@ -248,7 +249,8 @@ static void small_messages_are_the_contracts(void **state)
         "{\"type\":\"cancel\",\"id\":1,\"fence\":2,\"reason\":\"its \\\"time\\\"\"}\n"
         "{\"type\":\"drain\",\"grace\":\"25s\"}\n"
         "{\"type\":\"lease\",\"valid_ms\":1500}\n"
-        "{\"type\":\"lease\",\"valid_ms\":0}\n"
+        "{\"type\":\"lease\",\"valid_ms\":0,\"ref\":7}\n"
+        "{\"type\":\"refused\",\"reason\":\"no \\\"such\\\" token\"}\n"
         "{\"type\":\"locked\",\"ref\":1,\"fence\":77}\n"
         "{\"type\":\"lock_failed\",\"ref\":2,\"message\":\"no\"}\n"
         "{\"type\":\"lock_lost\",\"ref\":3}\n");
