@@ -8,9 +8,8 @@
 
 #include "base/clock.h"
 
-#define ROUNDS        5 /* beside the traffic of others the backend may be free again at once */
-#define ANSWER_US     (5 * US_PER_SECOND)
-#define SQLSTATE_LOST "08006"
+#define ROUNDS    5 /* beside the traffic of others the backend may be free again at once */
+#define ANSWER_US (5 * US_PER_SECOND)
 
 struct look {
     int pid;
@@ -42,13 +41,12 @@ static int try_rounds(struct store *one, struct store *two, int64_t key, int pid
         /* while the other one has a transaction, a pooler that shares gives us another backend */
         if (look(two, key, false, STORE_BEGIN, &other, error) != 0)
             return -1;
-        int failed = look(one, key, false, 0, &again, error);
-        bool silent = failed != 0 && store_is(error, SQLSTATE_LOST) && !store_ready(one);
+        bool silent = look(one, key, false, 0, &again, error) != 0;
         store_rollback(two);
-        if (failed != 0 && !silent)
-            return -1;
+        if (silent && look(two, key, false, 0, &other, error) != 0)
+            return -1; /* nobody is answered */
         if (silent || other.pid == pid || again.pid != pid || !again.has) {
-            *ret_session = SESSION_SHARED; /* silent: it was the only backend */
+            *ret_session = SESSION_SHARED; /* silent: the other one had the only backend */
             return 0;
         }
     }
