@@ -2,15 +2,19 @@
 it does directly; whatever becomes of the pooler, nothing is lost and nothing is doubled."""
 
 import json
+import os
+import pathlib
 import random
 import re
 import signal
+import subprocess
 import time
 
 import psycopg
 import pytest
 
 import pgbouncer
+from fleet import binary, environment
 from hanging import commits_hang, hanging
 from ledger import Ticks, assert_exactly_once
 from waiting import holds_for, wait_for_clock, wait_until
@@ -18,6 +22,7 @@ from waiting import holds_for, wait_for_clock, wait_until
 pytestmark = pgbouncer.required()
 
 FOUND = "a pooler is in the way"
+DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 
 @pytest.fixture(scope="module")
@@ -336,3 +341,44 @@ def test_others_on_the_same_backends_are_not_disturbed(rota, make_pooler, ledger
             assert rota.wait_history(run)["status"] == "success"
             assert other.execute("SELECT 1").fetchone() == (1,)
     holds_for(lambda: not no_errors(rota), 0.5)
+
+
+# ---- what is written about it ----
+
+def block(language):
+    [found] = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    return found
+
+
+def test_the_example_of_the_documentation_does_what_it_says(rota, make_pooler):
+    settings = dict(re.findall(r"^(\w+) = (.*)$", block("ini").split("[pgbouncer]\n")[1], re.MULTILINE))
+    assert int(settings.pop("listen_port")) == pgbouncer.PORT and "pool_mode" in settings
+    assert re.findall(r"^export (\w+)=", block("sh"), re.MULTILINE) == ["ROTA_DATABASE_URL", "ROTA_SESSION_DATABASE_URL"]
+    settings = through(rota, make_pooler(**settings))
+    path = f"{os.path.dirname(binary())}:{os.environ['PATH']}"
+    for step in block("console pooler").removeprefix("$ ").split("\n$ "):
+        command, written = step.split("\n", 1)
+        done = subprocess.run(["/bin/sh", "-c", command], env=environment(**settings, PATH=path), text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        assert done.stdout.strip() == written.strip(), command
+
+
+def drain(rota, count, **settings):
+    """Runs a second, from the first end to the last."""
+    rota.db.execute("TRUNCATE rota.task_history")
+    rota.enqueue("job", "--count", str(count))
+    node = rota.node("n1", slots=256, **settings)
+    rota.wait_idle(60)
+    assert node.stop() == 0
+    assert rota.value("SELECT count(*) FROM rota.task_history") == count
+    return count / rota.value("SELECT extract(epoch FROM max(ended_at) - min(ended_at))::float8 FROM rota.task_history")
+
+
+def test_how_fast_a_queue_is_drained_through_it_and_without(rota, pooler, capsys):
+    """Printed, not asserted: machines differ."""
+    rota.apply({"name": "job", "handler": "noop", "durable": True})
+    speeds = [(drain(rota, 20000), drain(rota, 20000, **through(rota, pooler))) for _ in range(2)]
+    with capsys.disabled():
+        print()
+        for direct, pooled in speeds:
+            print(f"drained: {direct:.0f} runs a second, {pooled:.0f} through the pooler: {pooled / direct:.2f} of it")
