@@ -1,5 +1,6 @@
 /* `rota migrate`: creates or upgrades the schema; `--check` only says whether that is needed. */
 #include "cmd/client.h"
+#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -75,7 +76,9 @@ int cmd_migrate(int argc, char **argv)
     static const struct client_command command = {.name = "migrate",
                                                   .help = help_text,
                                                   .own = own,
+                                                  .scope = SCOPE_CLIENT | SCOPE_DOCTOR,
                                                   .any_schema = true,
+                                                  .session = true,
                                                   .take = take,
                                                   .run = run};
     bool check = false;

@@ -270,6 +270,14 @@ static void fill_log(struct settings *settings)
     log_level_parse(settings_text(settings, SETTING_LOG_LEVEL), &settings->log.level);
 }
 
+enum store_pooler settings_pooler(const struct settings *settings)
+{
+    const char *text = settings_text(settings, SETTING_POOLER);
+    return strcmp(text, "transaction") == 0 ? STORE_POOLER_TRANSACTION
+           : strcmp(text, "none") == 0      ? STORE_POOLER_NONE
+                                            : STORE_POOLER_AUTO;
+}
+
 void settings_node_config(struct settings *settings, struct node_config *ret_config)
 {
     const char *url = settings_text(settings, SETTING_DATABASE_URL);
@@ -284,6 +292,7 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
     *ret_config = (struct node_config){
         .database_url = url != NULL ? url : "",
         .session_database_url = settings_text(settings, SETTING_SESSION_DATABASE_URL),
+        .pooler = settings_pooler(settings),
         .node_name = settings_text(settings, SETTING_NODE_NAME),
         .http_listen = settings_text(settings, SETTING_HTTP_LISTEN),
         .schema = settings_text(settings, SETTING_SCHEMA),

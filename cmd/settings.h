@@ -10,6 +10,7 @@
 #define CMD_SETTINGS_H
 
 #include "base/error.h"
+#include "store/pooler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@ enum setting_id {
     SETTING_CONFIG,
     SETTING_DATABASE_URL,
     SETTING_SESSION_DATABASE_URL,
+    SETTING_POOLER,
     SETTING_DATA,
     SETTING_PG_BINDIR,
     SETTING_SCHEMA,
@@ -80,7 +82,7 @@ enum setting_scope {
     SCOPE_NODE = 2,
     SCOPE_UP = 4,
     SCOPE_ENQUEUE = 8,
-    SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT */
+    SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT: who needs a session, too */
     SCOPE_LOCK = 32,
     SCOPE_ALL = 63,
 };
@@ -135,6 +137,7 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
  * The database for a client command: database_url, or what a running `rota up` has left in the data
  * directory. To be freed. NULL with ERROR_DATABASE and how to name one.
  */
+enum store_pooler settings_pooler(const struct settings *settings);
 char *settings_client_url(const struct settings *settings, struct rota_error *error);
 
 /* The private database of `data` is meant: no database_url, or --data given and that only by

@@ -85,6 +85,13 @@ static int check_listen(const char *text, struct rota_error *error)
                      text);
 }
 
+static int check_pooler(const char *text, struct rota_error *error)
+{
+    if (strcmp(text, "auto") == 0 || strcmp(text, "transaction") == 0 || strcmp(text, "none") == 0)
+        return 0;
+    return error_set(error, ERROR_REFUSED, "\"%s\" is unknown: auto, transaction or none", text);
+}
+
 static int check_log_level(const char *text, struct rota_error *error)
 {
     enum log_level level;
@@ -113,6 +120,10 @@ static const struct setting table[SETTING_COUNT] = {
                                       NODES | SCOPE_DOCTOR | SCOPE_LOCK, .secret = true,
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
+    [SETTING_POOLER] = {"pooler", SETTING_TEXT, SCOPE_ALL, .standard = "auto",
+                        .check = check_pooler,
+                        .help = "what database_url goes through: auto finds out; transaction: a "
+                                "pooler such as pgbouncer in transaction mode; none"},
     [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP | SCOPE_LOCK,
                       .help =
                           "data directory of `rota up`; default /var/lib/rota/up for root, else "

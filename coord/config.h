@@ -7,6 +7,7 @@
 #define COORD_CONFIG_H
 
 #include "base/log.h"
+#include "store/pooler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@ struct worker_pool_config;
 struct node_config {
     const char *database_url; /* libpq connection string or URI; "" takes libpq's defaults */
     const char *session_database_url; /* NULL: database_url */
+    enum store_pooler pooler;         /* before database_url */
     const char *node_name;            /* default: host name; a restarted node keeps its name */
     const char *http_listen;          /* "127.0.0.1:8300", "[::1]:0", "none" */
     const char *schema;               /* plain lower-case identifier */

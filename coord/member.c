@@ -409,11 +409,24 @@ void member_beat_soon(struct node *node)
         evtimer_add(node->member.heartbeat, &soon);
 }
 
+static void on_listening(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    bool was_deaf = node->member.deaf;
+    node->member.deaf = answer->error != NULL;
+    if (answer->error == NULL || !store_ready(node->session))
+        return;
+    if (!was_deaf)
+        log_warn(&node->log, "notifications are refused: looking for work by polling",
+                 LOG_TEXT("error", answer->error->message));
+    wake_look(node);
+}
+
 void member_session_ready(struct node *node)
 {
     struct member *m = &node->member;
     if (node->config->notify)
-        store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
+        store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, on_listening, node);
     /* a restart of the server may have lost the newest renewals, and we cannot know of it */
     m->no_lanes_before_boot_us = clock_boot_us() + node->config->restart_delay_us;
     if (m->incarnation == 0)

@@ -21,6 +21,7 @@ struct member {
     int32_t dead;        /* the one before, if it was declared dead */
     bool locked;         /* our session holds the incarnation's advisory lock */
     bool leader;
+    bool deaf;        /* notifications were refused */
     bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
                        */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */

@@ -192,6 +192,7 @@ static struct store *open_session(struct node *node)
                                         .application_name = node->member.session_name,
                                         .options = options,
                                         .roles = STATEMENT_SESSION,
+                                        .pooler = STORE_POOLER_NONE, /* tried at start */
                                         .answer_timeout_us = 12 * US_PER_SECOND,
                                         .arg = node,
                                         .ready = on_session_ready,
@@ -216,6 +217,7 @@ static struct store *open_work(struct node *node)
             "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,
+        .pooler = node->config->pooler,
         .arg = node,
         .ready = on_work_ready,
         .lost = on_work_lost,

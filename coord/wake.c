@@ -54,6 +54,7 @@ struct wake {
 
 static void decide(struct wake *w);
 static bool lanes_due(const struct wake *w, int64_t now_us);
+static void load_routes(struct wake *w);
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
@@ -75,6 +76,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     w->ask = w->ask || w->polling;
+    if (w->polling && w->known_count == 0)
+        load_routes(w); /* with nothing to ask for, the answer would not tell of new ones */
     decide(w);
 }
 
@@ -82,8 +85,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 static int64_t longest_sleep(const struct wake *w)
 {
     const struct node_config *config = w->node->config;
-    int64_t poll =
-        !config->notify && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
+    bool deaf = !config->notify || w->node->member.deaf;
+    int64_t poll = deaf && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
     return poll < config->heartbeat_us ? poll : INT64_MAX;
 }
 
@@ -131,8 +134,6 @@ void wake_free(struct node *node)
 }
 
 /* ---- routes ---- */
-
-static void load_routes(struct wake *w);
 
 static void on_routes(void *arg, const struct store_answer *answer)
 {
@@ -373,8 +374,11 @@ static void decide(struct wake *w)
     look_at_rooms(w, lanes_due(w, now));
     int work = due_work(w, now);
     add_lane_routes(w);
-    if (w->route_count == 0)
+    if (w->route_count == 0) {
+        if (w->known_count == 0)
+            sleep_until(w, now);
         return;
+    }
     if (work < WORK_KINDS) {
         acquire_work(node, (enum work)work, w->routes, w->route_count);
     } else if (w->ask) {

@@ -291,14 +291,19 @@ static void set_default(struct keywords *keywords, const char *key, const char *
         set_keyword(keywords, key, value);
 }
 
-PGconn *hosts_connect(struct hosts *hosts)
+const char *hosts_options(const struct hosts *hosts)
 {
-    const struct store_config *config = hosts->config;
+    return option(hosts, "options", "PGOPTIONS");
+}
+
+PGconn *hosts_connect(struct hosts *hosts, const char *options, const char *application_name)
+{
     struct entries entries = {0};
     struct keywords keywords = {0};
     list_entries(hosts, &entries);
     for (const PQconninfoOption *o = hosts->options; o->keyword != NULL; o++)
-        set_keyword(&keywords, o->keyword, o->val);
+        if (strcmp(o->keyword, "options") != 0)
+            set_keyword(&keywords, o->keyword, o->val);
     set_keyword(&keywords, "host", buffer_text(&entries.names));
     set_keyword(&keywords, "hostaddr", buffer_text(&entries.addresses));
     set_keyword(&keywords, "port", buffer_text(&entries.ports));
@@ -307,14 +312,10 @@ PGconn *hosts_connect(struct hosts *hosts)
     set_default(&keywords, "keepalives_interval", "1");
     set_default(&keywords, "keepalives_count", "3");
     set_default(&keywords, "tcp_user_timeout", "5000");
-    set_keyword(&keywords, "application_name", config->application_name);
+    set_keyword(&keywords, "application_name", application_name);
     set_keyword(&keywords, "client_encoding", "UTF8");
-    const char *given = option(hosts, "options", "PGOPTIONS");
-    char *options = mem_format("%s -c search_path=pg_catalog -c jit=off %s", given,
-                               config->options != NULL ? config->options : "");
     set_keyword(&keywords, "options", options);
     PGconn *pg = PQconnectStartParams(keywords.keys, keywords.values, 0);
-    free(options);
     buffer_free(&entries.names);
     buffer_free(&entries.addresses);
     buffer_free(&entries.ports);
