@@ -34,7 +34,7 @@ static int tell_missing_roles(struct client *client, struct rota_error *error)
     if (store_wait(client->store, SQL_ACCESS_MISSING, NULL, 0, &result, error) != 0)
         return -1;
     if (!row_null(result, 0, 0))
-        printf("roles for users are missing: %s; if somebody makes them (CREATE ROLE), SELECT "
+        printf("roles for users are missing: %s; when somebody who may has made them, the function "
                "%s.grant_access() gives them their rights\n",
                row_text(result, 0, 0), client->schema);
     PQclear(result);
