@@ -27,6 +27,7 @@ struct settings {
     struct flag_words flags[SETTING_COUNT];
     struct setting_value values[SETTING_COUNT];
     struct pool_table pools;
+    char *builtin; /* what the built-in worker is told */
     struct log log;
 };
 
@@ -46,6 +47,7 @@ void settings_free(struct settings *settings)
         setting_value_free(&settings->values[id]);
     }
     pool_table_free(&settings->pools);
+    free(settings->builtin);
     free(settings);
 }
 
@@ -183,7 +185,11 @@ static void apply_defaults(struct settings *settings)
     set_default(settings, SETTING_LOCK_DELAY, settings_text(settings, SETTING_LEASE));
     set_default(settings, SETTING_LOCK_NAMESPACE, settings_text(settings, SETTING_SCHEMA));
     set_default(settings, SETTING_MANIFESTS, "[]");
-    set_default(settings, SETTING_EXEC_ALLOW, settings->scope == SCOPE_UP ? "[\"*\"]" : "[]");
+    bool up = settings->scope == SCOPE_UP; /* one machine, one user: manifests may what they may */
+    set_default(settings, SETTING_EXEC_ALLOW, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_HTTP_ALLOW, up ? "[\"127.0.0.0/8\",\"::1\"]" : "[]");
+    set_default(settings, SETTING_SECRET_ENV, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_SECRET_FILES, up ? "[\"*\"]" : "[]");
     default_node_name(settings);
     char *directory = data_directory_default();
     set_default(settings, SETTING_DATA, directory);
@@ -265,6 +271,8 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
                                   (int)settings_number(settings, SETTING_SLOTS), NULL);
     assert(failed == 0); /* checked when it was set */
     (void)failed;
+    free(settings->builtin);
+    settings->builtin = settings_builtin(settings);
     fill_log(settings);
     *ret_config = (struct node_config){
         .database_url = url != NULL ? url : "",
@@ -277,6 +285,7 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .self = "/proc/self/exe", /* guard and workers are this very binary, even if the file is
                                      replaced */
         .exec_allow = settings_list(settings, SETTING_EXEC_ALLOW),
+        .builtin_settings = settings->builtin,
         .pools = settings->pools.pools,
         .pool_count = settings->pools.count,
         .lease_us = settings_number(settings, SETTING_LEASE),

@@ -33,6 +33,10 @@ enum setting_id {
     SETTING_POOLS,
     SETTING_SLOTS,
     SETTING_EXEC_ALLOW,
+    SETTING_HTTP_ALLOW,
+    SETTING_SECRET_ENV,
+    SETTING_SECRET_FILES,
+    SETTING_DATABASES,
     SETTING_LEASE,
     SETTING_HEARTBEAT,
     SETTING_RESTART_DELAY,
@@ -60,6 +64,7 @@ enum setting_type {
     SETTING_BOOL,
     SETTING_LIST,       /* `a:b`, or a JSON array; a repeated flag adds to it */
     SETTING_POOL_TABLE, /* JSON object, see settings_pools.c */
+    SETTING_OBJECT,     /* JSON object of another kind, read by its check */
 };
 
 /*
@@ -133,5 +138,7 @@ bool settings_wants_data(const struct settings *settings);
 
 /* A connection string or URI with its passwords replaced by ***. To be freed. */
 char *settings_mask(const char *database_url);
+/* The same for each "url" of the setting `databases`. */
+char *settings_mask_databases(const char *databases);
 
 #endif

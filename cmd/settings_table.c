@@ -2,7 +2,7 @@
  * The table of all settings, and what follows from a row: the names of its flag and its environment
  * variable, and its help. How values are read is not here: settings.c.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -145,6 +145,23 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_EXEC_ALLOW] = {"exec_allow", SETTING_LIST, NODES,
                             .help = "programs the exec handler may run, path patterns such as "
                                     "/opt/jobs/*; default: none, and everything under `rota up`"},
+    [SETTING_HTTP_ALLOW] = {"http_allow", SETTING_LIST, NODES, .check = settings_check_http_allow,
+                            .help = "private targets the http handler may reach: addresses "
+                                    "(10.1.0.0/16), hosts (*.internal) or *; default: none, and "
+                                    "this machine under `rota up`"},
+    [SETTING_SECRET_ENV] = {"secret_env", SETTING_LIST, NODES,
+                            .help = "variables of the node that jobs may refer to as secrets, "
+                                    "patterns such as HOOK_*; default: none, and all under `rota "
+                                    "up`"},
+    [SETTING_SECRET_FILES] = {"secret_files", SETTING_LIST, NODES,
+                              .help = "files that jobs may refer to as secrets, path patterns "
+                                      "such as /run/secrets/*; default: none, and all under `rota "
+                                      "up`"},
+    [SETTING_DATABASES] = {"databases", SETTING_OBJECT, NODES, .secret = true,
+                           .check = settings_check_databases,
+                           .help = "databases of the sql handler: "
+                                   "{\"reports\":{\"url_env\":\"REPORTS_URL\"}}; url, url_env or "
+                                   "url_file"},
     [SETTING_LEASE] = {"lease", SETTING_DURATION, NODES, .standard = "10s", .low = SECOND,
                        .high = HOUR,
                        .help = "a node that could not renew for so long may not act any more"},
@@ -257,7 +274,8 @@ static void print_wrapped(FILE *out, const char *text)
 
 void settings_print_help(FILE *out, unsigned scope)
 {
-    static const char *const values[] = {" TEXT", " DURATION", " N", "", " A:B:…", " JSON"};
+    static const char *const values[] = {" TEXT",  " DURATION", " N",   "",
+                                         " A:B:…", " JSON",     " JSON"};
     for (int id = 0; id < SETTING_COUNT; id++) {
         const struct setting *row = &table[id];
         if ((row->scopes & scope) == 0)

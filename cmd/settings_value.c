@@ -91,7 +91,8 @@ static char *list_text(char *const *list)
     return text.data;
 }
 
-static int parse_list(struct setting_value *value, struct rota_error *error)
+static int parse_list(struct setting_value *value, const struct setting *row,
+                      struct rota_error *error)
 {
     if (value->text[0] == '[') {
         if (list_from_json(value->text, &value->list, error) != 0)
@@ -99,6 +100,9 @@ static int parse_list(struct setting_value *value, struct rota_error *error)
     } else {
         value->list = list_from_words(value->text);
     }
+    for (char **item = value->list; row->check != NULL && item != NULL && *item != NULL; item++)
+        if (row->check(*item, error) != 0)
+            return -1;
     if (value->list == NULL)
         value->list = mem_array(1, sizeof *value->list);
     free(value->text);
@@ -151,6 +155,7 @@ static int parse(struct setting_value *value, const struct setting *row, struct 
     struct pool_table pools;
     switch (row->type) {
     case SETTING_TEXT:
+    case SETTING_OBJECT:
         return row->check != NULL ? row->check(value->text, error) : 0;
     case SETTING_DURATION:
         return parse_duration(value, row, error);
@@ -159,7 +164,7 @@ static int parse(struct setting_value *value, const struct setting *row, struct 
     case SETTING_BOOL:
         return parse_bool(value, error);
     case SETTING_LIST:
-        return parse_list(value, error);
+        return parse_list(value, row, error);
     case SETTING_POOL_TABLE:
         if (pool_table_parse(&pools, value->text, 1, error) != 0)
             return -1;

@@ -30,4 +30,10 @@ int pool_table_parse(struct pool_table *ret_table, const char *text, int slots,
                      struct rota_error *error);
 void pool_table_free(struct pool_table *table);
 
+/* --- settings_builtin.c: settings of the built-in worker --- */
+int settings_check_http_allow(const char *entry, struct rota_error *error); /* one of the list */
+int settings_check_databases(const char *text, struct rota_error *error);
+/* All of them as the JSON the worker is told; to be freed. */
+char *settings_builtin(const struct settings *settings);
+
 #endif

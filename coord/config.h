@@ -24,6 +24,7 @@ struct node_config {
     const char *const *manifests;     /* files or directories, NULL-terminated */
     const char *self;                 /* path of this binary */
     const char *const *exec_allow;    /* path patterns, NULL-terminated */
+    const char *builtin_settings;     /* JSON for the built-in workers */
     const struct worker_pool_config *pools; /* always has the built-in one */
     size_t pool_count;
     int64_t lease_us;

@@ -279,6 +279,7 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .node = node->config->node_name,
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
+                                         .builtin_settings = node->config->builtin_settings,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
                                          .kill_grace_us = kill_grace(node)};

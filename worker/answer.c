@@ -24,6 +24,8 @@ static void greet(struct process *process)
 {
     struct workers *workers = process->workers;
     struct buffer *out = &process->channel.out;
+    if (process->pool->settings != NULL)
+        buffer_string(out, process->pool->settings);
     protocol_write_welcome(out, workers->node);
     if (process->honours_lease && workers->lease_us != 0)
         protocol_write_lease(out, workers->lease_us - clock_boot_us());

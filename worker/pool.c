@@ -51,6 +51,19 @@ static char **builtin_command(const struct worker_config *config, const char *po
     return command;
 }
 
+/* The line that carries the node's settings: an argument would be seen by everybody. */
+static char *builtin_settings(const struct worker_config *config)
+{
+    if (config->builtin_settings == NULL)
+        return NULL;
+    struct buffer line = {0};
+    buffer_string(&line, "{\"type\":\"settings\",");
+    protocol_write_json(&line, slice_of(config->builtin_settings + 1));
+    buffer_char(&line, '\n');
+    buffer_text(&line);
+    return line.data;
+}
+
 /* --- life --- */
 
 static void process_init(struct process *process, struct pool *pool)
@@ -79,6 +92,8 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
         pool->command = copy_command(pool_config->command);
     else
         pool->command = builtin_command(config, pool_config->name, slots);
+    if (builtin)
+        pool->settings = builtin_settings(config);
     for (int i = 0; i < count; i++)
         process_init(&pool->processes[i], pool);
 }
@@ -96,6 +111,7 @@ void pool_close(struct pool *pool)
     for (size_t i = 0; i < pool->handler_count; i++)
         free(pool->handlers[i]);
     free(pool->command);
+    free(pool->settings);
     free(pool->handlers);
     free(pool->live);
     free(pool->processes);

@@ -22,6 +22,7 @@
 struct pool {
     struct workers *workers;
     char *name;
+    char *settings; /* of a built-in worker, as the line it is told; NULL: none */
     char **command;
     struct process *processes;
     int process_count;

@@ -34,6 +34,7 @@ struct worker_config {
     const char *node;              /* name, for welcome and ROTA_NODE */
     const char *self;              /* path of this binary, for guard and built-in workers */
     const char *const *exec_allow; /* path patterns for the exec handler, NULL-terminated */
+    const char *builtin_settings;  /* JSON for the built-in workers, checked; NULL: none */
     const struct worker_pool_config *pools;
     size_t pool_count;
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
@@ -142,5 +143,8 @@ void workers_free(struct workers *workers);
  */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
+
+/* May these be builtin_settings (worker/builtin/settings.h)? 0, or -1 with what would be right. */
+int builtin_worker_check(const char *json, struct rota_error *error);
 
 #endif
