@@ -357,6 +357,8 @@ void protocol_write_run(struct buffer *out, const struct worker_run *run, int64_
         put(out, ",\"checkpoint\":");
         protocol_write_json(out, run->checkpoint);
     }
+    if (run->lane)
+        put(out, ",\"lane\":true");
     if (deadline_us != 0) {
         put(out, ",\"deadline\":");
         put_instant(out, deadline_us);

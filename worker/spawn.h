@@ -1,7 +1,7 @@
 /*
  * Starts one child process with all the care a worker or a job needs: own session and process
  * group, death with its parent, clean signals, no descriptor but 0, 1 and 2. Used by the guard for
- * workers and by the built-in worker for exec runs. Only for processes with a single thread: the
+ * workers and by the built-in worker for exec runs. Only from a process's first thread: the
  * death signal follows the thread that forked.
  */
 #ifndef WORKER_SPAWN_H

@@ -26,7 +26,7 @@
 #define SLOTS_DEFAULT 16
 #define GRACE_US      (4 * US_PER_SECOND)
 
-static const struct builtin_handler *const handlers[] = {&exec_handler, &http_handler,
+static const struct builtin_handler *const handlers[] = {&exec_handler, &http_handler, &sql_handler,
                                                          &noop_handler};
 
 #define HANDLER_COUNT (sizeof handlers / sizeof *handlers)
