@@ -288,3 +288,22 @@ def test_settings_that_make_no_sense_are_refused_at_the_start(rota):
                           ({"http_allow": '["http://x"]'}, "http://x")):
         done = rota.run("node", check=False, **settings)
         assert done.returncode == 1 and "http_allow" in done.stderr and why in done.stderr, done.stderr
+
+
+def test_a_program_gets_secrets_in_its_environment_where_that_is_allowed(rota, monkeypatch):
+    monkeypatch.setenv("HOOK_KEY", SECRET)
+    monkeypatch.setenv("OTHER", SECRET)
+    node = rota.node(exec_allow="/bin/*", secret_env="HOOK_*")
+
+    def run(value):
+        name = f"job{time.monotonic_ns()}"
+        rota.apply({"name": name, "handler": "exec", "durable": True, "data": {
+            "command": ["/bin/sh", "-c", "printf %s \"$KEY\" | sha256sum"], "env": {"KEY": value}}}, source=name)
+        return rota.wait_history(*rota.enqueue(name))
+
+    wanted = hashlib.sha256(f"key {SECRET}".encode()).hexdigest()
+    row = run({"env": "HOOK_KEY", "prefix": "key "})
+    assert row["details"]["output"].split()[0] == wanted and SECRET not in row["raw"] + node.text()
+    refused = run({"env": "OTHER"})["details"]
+    assert "env: KEY" in refused["message"] and "secret_env" in refused["message"]
+    assert "must be a string" in run({"pointer": "x"})["details"]["message"]
