@@ -23,7 +23,8 @@ sources() {
     cron | tzif) ls coord/schedule/*.c ;;
     manifest) ls coord/manifest*.c coord/schedule/*.c ;;
     protocol) echo worker/protocol.c ;;
-    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c ;;
+    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c \
+        worker/builtin/settings.c worker/builtin/http_target.c ;;
     *)
         echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings" >&2
         exit 2
@@ -37,7 +38,7 @@ for name; do
     mkdir -p "$build/corpus/$name"
     "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -Wall -Wextra -Wno-missing-field-initializers \
         -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -o "$build/fuzz_$name"
+        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -o "$build/fuzz_$name"
     dictionary=
     [ ! -f "tests/fuzz/$name.dict" ] || dictionary=-dict=tests/fuzz/$name.dict
     echo "== $name"
