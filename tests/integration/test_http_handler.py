@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import json
 import os
+import ssl
+import subprocess
 import threading
 import time
 
@@ -184,6 +186,25 @@ def test_a_host_that_is_allowed_by_name_is_reached(rota, web, monkeypatch):
     rota.node(http_allow="local*")
     assert go(rota, url=f"http://localhost:{web.port}/")["status"] == "success"
     assert "http_allow" in go(rota, url=f"{web.url}/")["details"]["message"]
+
+
+def test_certificates_are_verified(rota, web, tmp_path, monkeypatch):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    web.server.socket = context.wrap_socket(web.server.socket, server_side=True, do_handshake_on_connect=False)
+    node = rota.node("n1", http_allow='["127.0.0.1", "localhost"]')
+    details = go(rota, url=f"https://localhost:{web.port}/")["details"]
+    assert details["exception"] == "network" and "certificate" in details["message"].lower(), details
+    assert node.stop() == 0
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+    rota.node("n2", http_allow='["127.0.0.1", "localhost"]')
+    assert go(rota, url=f"https://localhost:{web.port}/")["status"] == "success"
+    details = go(rota, url=f"https://127.0.0.1:{web.port}/")["details"]
+    assert details["exception"] == "network", "the certificate is for another name"
+    assert len(web.requests) == 1
 
 
 def test_no_header_becomes_two(rota, web):

@@ -85,6 +85,21 @@ def test_rows_are_json_up_to_their_limit(rota):
     assert go(rota, "CREATE TABLE public.t ()")["details"]["rows_affected"] is None
 
 
+def test_answers_that_no_message_could_hold_cost_nobody_anything(rota):
+    node = start(rota)
+    for statement, wanted in (("SELECT (repeat('[', 62) || repeat(']', 62))::json", "success"),
+                              ("SELECT (repeat('[', 5000) || repeat(']', 5000))::json", "success"),
+                              ("SELECT repeat('x', 3000000)", "success"), ("SELECT repeat('x', 3000000)::json", "failed"),
+                              ("SELECT repeat(E'\\x01', 20000)", "success"),
+                              ("DO $$ BEGIN RAISE '%', repeat(E'\\x01', 3000000) USING DETAIL = repeat('d', 3000000); END $$",
+                               "failed")):
+        row = go(rota, statement)
+        assert row["status"] == wanted and row["attempt"] == 1 and len(row["raw"]) < 40000, (statement, row["raw"][:300])
+    columns = ", ".join(f"1 AS {'c' * 50}{number}" for number in range(1000))
+    assert go(rota, f"SELECT {columns}")["details"]["rows_truncated"] is True
+    assert len(node.lines("worker ready")) == 1
+
+
 def test_a_statement_is_one_transaction_of_its_own(rota):
     node = start(rota)
     row = go(rota, "INSERT INTO public.item SELECT g, '', CASE g WHEN 9 THEN (1 / (g - 9))::text::jsonb END "

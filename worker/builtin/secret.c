@@ -105,8 +105,8 @@ static int read_members(const struct json *json, const struct json_value *value,
                       : json_is(key, "file")   ? ret_file
                       : json_is(key, "prefix") ? ret_prefix
                                                : NULL;
-        *(text != NULL ? text : ret_env) =
-            member->type == JSON_STRING && text != NULL ? json_text(member) : NULL;
+        if (text != NULL && member->type == JSON_STRING)
+            *text = json_text(member);
         if (text == NULL || *text == NULL)
             return error_set(error, ERROR_REFUSED,
                              "a secret is {\"env\":\"NAME\"} or {\"file\":\"/path\"}, with a "

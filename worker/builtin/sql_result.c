@@ -14,6 +14,8 @@
 
 #define SLACK_US (100 * US_PER_MS) /* between the server's clock of a statement and ours */
 
+#define TEXT_MAX 1000 /* bytes of what the server says, of each kind */
+
 /* Of PostgreSQL's catalogue, where they never change. */
 enum {
     OID_BOOL = 16,
@@ -35,14 +37,18 @@ static bool is_number(const char *text)
     return *text != '\0' && strspn(text, "0123456789+-.eE") == strlen(text);
 }
 
-/* What is JSON in the database stays so, if it may stand in a message. */
+/* What is JSON in the database stays so, if it may stand that deep in a message. */
 static bool is_document(const char *text)
 {
     struct json json;
-    if (strpbrk(text, "\r\n") != NULL || json_parse(&json, text, strlen(text), NULL) != 0)
+    if (strpbrk(text, "\r\n") != NULL)
         return false;
-    json_free(&json);
-    return true;
+    char *deep = mem_format("[[[[[[[[%s]]]]]]]]", text);
+    bool good = json_parse(&json, deep, strlen(deep), NULL) == 0;
+    if (good)
+        json_free(&json);
+    free(deep);
+    return good;
 }
 
 static void put_value(struct buffer *out, Oid type, const char *text)
@@ -129,7 +135,7 @@ static void put_field(struct sql *sql, const PGresult *result, const char *key, 
     if (text == NULL)
         return;
     buffer_format(&sql->failure, "%s\"%s\":", sql->failure.length > 1 ? "," : "", key);
-    buffer_json(&sql->failure, text, strnlen(text, 1000));
+    buffer_json(&sql->failure, text, strnlen(text, TEXT_MAX));
 }
 
 static void take_error(struct sql *sql, const PGresult *result)
@@ -139,8 +145,10 @@ static void take_error(struct sql *sql, const PGresult *result)
     const char *whole = PQresultErrorMessage(result);
     if (sql->message != NULL)
         return;
-    sql->message =
-        primary != NULL ? mem_string(primary) : mem_string_n(whole, strcspn(whole, "\n"));
+    if (primary == NULL)
+        primary = whole;
+    size_t line = strcspn(primary, "\n");
+    sql->message = mem_string_n(primary, line < TEXT_MAX ? line : TEXT_MAX);
     if (state != NULL)
         memccpy(sql->sqlstate, state, '\0', sizeof sql->sqlstate - 1);
     buffer_char(&sql->failure, '{');
@@ -154,6 +162,15 @@ static void take_error(struct sql *sql, const PGresult *result)
     buffer_char(&sql->failure, '}');
 }
 
+static void take_end(struct sql *sql, const PGresult *result)
+{
+    sql->succeeded = true;
+    free(sql->tag);
+    free(sql->affected);
+    sql->tag = mem_string(PQcmdStatus((PGresult *)result));
+    sql->affected = mem_string(PQcmdTuples((PGresult *)result));
+}
+
 bool sql_take_result(struct sql *sql, const PGresult *result)
 {
     switch (PQresultStatus(result)) {
@@ -162,13 +179,10 @@ bool sql_take_result(struct sql *sql, const PGresult *result)
         return false;
     case PGRES_TUPLES_OK:
         put_columns(sql, result);
-        /* fallthrough */
+        take_end(sql, result);
+        return false;
     case PGRES_COMMAND_OK:
-        sql->succeeded = true;
-        free(sql->tag);
-        free(sql->affected);
-        sql->tag = mem_string(PQcmdStatus((PGresult *)result));
-        sql->affected = mem_string(PQcmdTuples((PGresult *)result));
+        take_end(sql, result);
         return false;
     case PGRES_COPY_IN:
     case PGRES_COPY_OUT:
