@@ -33,10 +33,8 @@ static int tell_missing_roles(struct client *client, struct rota_error *error)
     PGresult *result;
     if (store_wait(client->store, SQL_ACCESS_MISSING, NULL, 0, &result, error) != 0)
         return -1;
-    if (!row_null(result, 0, 0))
-        printf("roles for users are missing: %s; when somebody who may has made them, the function "
-               "%s.grant_access() gives them their rights\n",
-               row_text(result, 0, 0), client->schema);
+    if (PQntuples(result) > 0)
+        printf("%s\n", row_text(result, 0, 0));
     PQclear(result);
     return 0;
 }

@@ -88,7 +88,7 @@ static void wait_for_others(struct node *node, int64_t server_known_us)
     if (wait_us <= 0 || now + wait_us <= node->member.no_deaths_before_boot_us)
         return;
     node->member.no_deaths_before_boot_us = now + wait_us;
-    log_info(&node->log, "PostgreSQL has begun anew: nobody is declared dead for a while",
+    log_info(&node->log, "PostgreSQL has begun anew: other nodes get the time to come back",
              LOG_INT("ago_ms", server_known_us / US_PER_MS),
              LOG_INT("wait_ms", wait_us / US_PER_MS));
 }
@@ -435,6 +435,7 @@ void member_session_ready(struct node *node)
     m->no_deaths_before_boot_us = m->no_lanes_before_boot_us;
     m->leader = false;
     relock(node);
+    member_announce(node); /* what has changed meanwhile was told to nobody */
     wake_look(node);
 }
 

@@ -258,8 +258,8 @@ static void warn_of_settings(const struct node *node)
     if (config->restart_delay_us >= config->lease_us)
         return;
     log_warn(&node->log,
-             "restart_delay is shorter than lease: after a restart of PostgreSQL nodes may be "
-             "declared dead that are coming back",
+             "restart_delay is shorter than lease: after a restart of PostgreSQL nodes that are "
+             "coming back may lose their runs",
              LOG_TEXT("restart_delay", duration_format(config->restart_delay_us, delay)),
              LOG_TEXT("lease", duration_format(config->lease_us, lease)));
 }

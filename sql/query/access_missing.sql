@@ -1,5 +1,7 @@
--- Roles for users that are missing, as a list; NULL: none.
+-- What to tell of roles for users that are missing. No row: none is.
 -- on: client
-SELECT string_agg(r.name, ', ' ORDER BY r.name)
+SELECT format('roles for users are missing: %s; if somebody makes them (CREATE ROLE), SELECT rota.grant_access() gives '
+              'them their rights', string_agg(r.name, ', ' ORDER BY r.name))
   FROM (SELECT DISTINCT 'rota' || '_' || a.role AS name FROM rota.access a) r
  WHERE NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = r.name)
+HAVING count(*) > 0

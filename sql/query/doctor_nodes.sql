@@ -55,7 +55,7 @@ SELECT 'warn', 'worker_versions', 'fleet',
   FROM (SELECT s.handler, string_agg(s.version || ' on ' || s.nodes, '; ' ORDER BY s.version) AS versions
           FROM (SELECT h.key AS handler, w.version, string_agg(DISTINCT n.node, ', ') AS nodes
                   FROM node n CROSS JOIN LATERAL jsonb_each(n.versions) h
-                       CROSS JOIN LATERAL jsonb_array_elements_text(h.value) AS w(version)
+                       CROSS JOIN LATERAL jsonb_array_elements_text(CASE jsonb_typeof(h.value) WHEN 'array' THEN h.value ELSE '[]' END) AS w(version)
                  WHERE n.state = 'running' AND n.lease_left > interval '0'
                  GROUP BY h.key, w.version) s
          GROUP BY s.handler HAVING count(*) > 1) v

@@ -54,6 +54,10 @@ def test_nodes_tell_in_which_versions_they_serve_each_handler(rota, heard):
     assert row["versions"]["print"] == ["1.4"] and "silent" not in row["versions"]
     assert row["versions"]["noop"] == [row["version"]]
     assert rota.value("SELECT versions->>'print' FROM rota.node_state") == '["1.4"]'
+    assert row["workers"] == ["mail=1.10", "mail=1.4", "print=1.4"]
+    assert "mail=1.10,mail=1.4,print=1.4" in rota.run("get", "nodes").stdout
+    rota.db.execute("""UPDATE rota.incarnation SET versions = '{"mail": "1", "fax": {"a": 1}}'""")  # by hand
+    assert node_row(rota, "n1")["workers"] == [] and rota.run("doctor", check=False).returncode in (0, 1)
 
 
 def test_versions_and_handlers_follow_a_worker_that_says_hello_again(rota, heard):
