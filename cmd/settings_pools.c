@@ -91,8 +91,11 @@ static int read_pool(const struct json *json, const struct json_value *object,
             failed = read_command(json, json_member(key), pool, error);
         else if (json_is(key, "processes"))
             failed = read_processes(json, json_member(key), pool, error);
+        else if (json_is(key, "limits"))
+            failed = pool_limits_read(json, json_member(key), &pool->limits, error);
         else
-            failed = refuse(json, key, error, "a pool has the keys command and processes only");
+            failed =
+                refuse(json, key, error, "a pool has the keys command, processes and limits only");
         if (failed != 0)
             return -1;
     }

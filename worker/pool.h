@@ -24,6 +24,7 @@ struct pool {
     struct workers *workers;
     char *name;
     char **command;
+    struct worker_limits limits;
     struct process *processes;
     int process_count;
     /*

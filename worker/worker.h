@@ -7,6 +7,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "worker/limits.h"
 #include "worker/worker_run.h"
 
 #include "base/buffer.h"
@@ -27,6 +28,7 @@ struct worker_pool_config {
     char *const *command; /* argv, NULL-terminated, no shell; NULL: the built-in worker */
     int processes;        /* at least 1 */
     int slots;            /* of a built-in process: runs at once */
+    struct worker_limits limits;
 };
 
 struct worker_config {
