@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HELLO_AGAIN_US (100 * US_PER_MS) /* the fleet is told of new handlers: ten times a second  \
+                                          */
+
 /* --- hello --- */
 
 static void set_handlers(struct process *process, const struct protocol_message *message)
@@ -59,8 +62,10 @@ static bool answer_hello(struct process *process, const struct protocol_message 
     process->slots = message->slots;
     process->honours_lease = message->honours_lease;
     set_handlers(process, message);
-    if (!first)
+    if (!first) {
+        channel_charge(&process->channel, HELLO_AGAIN_US);
         return false;
+    }
     event_del(process->timer);
     greet(process);
     log_info(process->workers->log, "worker ready", LOG_TEXT("pool", process->pool->name),

@@ -109,12 +109,17 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("what", LINES)
-def test_a_line_that_is_no_message_ends_its_worker_with_one_clear_line(rota, node, what):
-    row = rota.wait_history(do(rota, "line", hex=LINES[what].hex()), 40)
-    assert row["outcome"] == "poison"
-    [line] = node.lines("worker ended", "warn")
-    assert line["pool"] == "bad" and "no message" in line["reason"] or "protocol 2" in line["reason"]
+def test_a_line_that_is_no_message_ends_its_worker_with_one_clear_line(rota, tmp_path):
+    rota.apply(*JOBS)
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path, processes=len(LINES)), "good": good(tmp_path)}, **FAST)
+    node.wait_for_line("worker ready", count=len(LINES) + 2)
+    runs = {what: do(rota, "line", hex=line.hex()) for what, line in LINES.items()}
+    for what, run in runs.items():
+        row = rota.wait_history(run, 40)
+        assert row["outcome"] == "poison", (what, row)
+        assert "no message" in row["details"]["message"] or "protocol 2" in row["details"]["message"], what
+    lines = node.lines("worker ended", "warn")
+    assert len(lines) == len(LINES) and all(line["pool"] == "bad" for line in lines)
     assert_others_are_served(rota)
 
 
@@ -128,7 +133,8 @@ def test_what_has_no_end_is_bounded(rota, node, name):
 
 FLOODS = {"log": '{"type":"log",IDS,"message":"flood"}', "progress": '{"type":"progress",IDS,"fraction":0.5}',
           "checkpoint": '{"type":"checkpoint",IDS,"data":{"n":1}}', "nothing": "", "unknown": '{"type":"what?"}',
-          "hello": '{"type":"hello","protocol":1,"handlers":["hostile","another"]}',
+          "hello": '{"type":"hello","protocol":1,"handlers":["hostile","a"]}\n'
+                   '{"type":"hello","protocol":1,"handlers":["hostile","b"]}',
           "answers to nobody": '{"type":"done","id":999999,"fence":1}', "lease": '{"type":"lease","ref":1}',
           "lock": '{"type":"lock","ref":1,"name":"flooded"}', "unlock": '{"type":"unlock","ref":1}'}
 
