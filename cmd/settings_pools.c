@@ -137,9 +137,11 @@ static int read_pool(const struct json *json, const struct json_value *object,
             failed = read_processes(json, json_member(key), pool, error);
         else if (json_is(key, "aliases"))
             failed = read_aliases(json, json_member(key), pool, error);
+        else if (json_is(key, "limits"))
+            failed = pool_limits_read(json, json_member(key), &pool->limits, error);
         else
-            failed =
-                refuse(json, key, error, "a pool has the keys command, processes and aliases only");
+            failed = refuse(json, key, error,
+                            "a pool has the keys command, processes, aliases and limits only");
         if (failed != 0)
             return -1;
     }

@@ -92,10 +92,19 @@ static char *list_text(char *const *list)
     return text.data;
 }
 
+/* An address such as [::1]:8301 begins as an array does. */
+static bool is_json(const char *text, const struct setting *row)
+{
+    if (text[0] != '[')
+        return false;
+    const char *inside = text + 1 + strspn(text + 1, " \t\r\n");
+    return row->separator != ',' || *inside == '"' || *inside == ']';
+}
+
 static int parse_list(struct setting_value *value, const struct setting *row,
                       struct rota_error *error)
 {
-    if (value->text[0] == '[') {
+    if (is_json(value->text, row)) {
         if (list_from_json(value->text, &value->list, error) != 0)
             return -1;
     } else {

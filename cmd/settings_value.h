@@ -28,6 +28,13 @@ int settings_check_socket_mode(const char *text, struct rota_error *error);
 int settings_worker_token(const struct setting_value *values, char **ret_token,
                           struct rota_error *error);
 
+struct json;
+struct json_value;
+struct worker_limits;
+/* The member `limits` of a pool. 0, or -1 with line and column. */
+int pool_limits_read(const struct json *json, const struct json_value *object,
+                     struct worker_limits *ret_limits, struct rota_error *error);
+
 struct pool_table {
     struct worker_pool_config *pools; /* the first is the built-in one */
     size_t count;

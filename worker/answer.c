@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HELLO_AGAIN_US                                                                             \
+    (100 * US_PER_MS) /* the fleet is told of new handlers: ten times a second                     \
+                       */
+
 /* --- hello --- */
 
 void answer_lease(struct process *process, int64_t ref)
@@ -58,8 +62,10 @@ static bool answer_hello(struct process *process, const struct protocol_message 
     process->honours_lease = message->honours_lease;
     capability_hello(process, message, first);
     const char *version = process->capability.version;
-    if (!first)
+    if (!first) {
+        channel_charge(&process->channel, HELLO_AGAIN_US);
         return false;
+    }
     event_del(process->timer);
     greet(process);
     log_info(process->workers->log, "worker ready", LOG_TEXT("pool", process->pool->name),

@@ -37,13 +37,12 @@ static void channel_fault(struct channel *channel, const char *what, const char 
     free(fault);
 }
 
-/* A line that answers nothing takes time from the worker's account. */
-static void channel_meter(struct channel *channel, size_t length)
+void channel_charge(struct channel *channel, int64_t cost_us)
 {
     int64_t now_us = clock_monotonic_us();
     if (channel->noise_us < now_us)
         channel->noise_us = now_us;
-    channel->noise_us += NOISE_LINE_US + NOISE_BYTES_US * (int64_t)length;
+    channel->noise_us += cost_us;
     int64_t ahead_us = channel->noise_us - now_us;
     if (ahead_us <= NOISE_BURST_US || channel->fd < 0)
         return;
@@ -51,6 +50,12 @@ static void channel_meter(struct channel *channel, size_t length)
     channel->paused = true;
     event_del(&channel->readable);
     event_add(&channel->listen_again, &pause);
+}
+
+/* A line that answers nothing. */
+static void channel_meter(struct channel *channel, size_t length)
+{
+    channel_charge(channel, NOISE_LINE_US + NOISE_BYTES_US * (int64_t)length);
 }
 
 static void channel_line(struct channel *channel, const char *line, size_t length)

@@ -50,6 +50,9 @@ void channel_open(struct channel *channel, struct event_base *base, int fd,
                   const struct channel_callbacks *callbacks, void *arg);
 void channel_close(struct channel *channel); /* closed already: fine */
 
+/* Takes time from the worker's account, which it waits for: what it does costs others something. */
+void channel_charge(struct channel *channel, int64_t cost_us);
+
 /*
  * Lines are appended to channel->out; channel_flush() writes what the socket takes and goes on by
  * itself until all is written.

@@ -193,14 +193,14 @@ bool guest_honours(const struct process *process)
     return process->honours_lease && clock_boot_us() < process->lease_told_us;
 }
 
-static void log_end(struct process *process, bool known, const char *why)
+static void log_end(struct process *process, bool known, bool fault, const char *why)
 {
     struct workers *workers = process->workers;
     if (!known) {
         log_refused(workers, process->peer, why);
         return;
     }
-    bool wanted = workers->draining || process->ended_by_us || process->busy == 0;
+    bool wanted = workers->draining || process->ended_by_us || (process->busy == 0 && !fault);
     log_write(workers->log, wanted ? LOG_INFO : LOG_WARN, "worker disconnected",
               (const struct log_field[]){LOG_TEXT("pool", process->pool->name),
                                          LOG_TEXT("peer", process->peer), LOG_TEXT("reason", why),
@@ -233,7 +233,7 @@ void guest_end(struct process *process, enum process_event event, const char *wh
     channel_close(&process->channel);
     event_del(process->timer);
     list_remove(&process->dirty);
-    log_end(process, known, why);
+    log_end(process, known, event == PROCESS_FAULT, why);
     process_move(process, event);
     free(process->reason);
     process->reason = mem_string(why);

@@ -96,6 +96,7 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
                           .name = mem_string(pool_config->name),
                           .processes = mem_array((size_t)count, sizeof *pool->processes),
                           .process_count = count,
+                          .limits = pool_config->limits,
                           .split = builtin};
     pool->live = mem_array(1, sizeof *pool->live);
     copy_aliases(pool, pool_config);

@@ -26,6 +26,7 @@ struct pool {
     char *name;
     char *settings; /* of a built-in worker, as the line it is told; NULL: none */
     char **command;
+    struct worker_limits limits;
     struct process *processes;
     int process_count;
     /*

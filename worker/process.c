@@ -165,7 +165,8 @@ void process_start(struct process *process)
     workers->counts.starts++;
     process_wait(process, HELLO_US);
     if (process_socket(process, &end, &error) != 0 ||
-        guard_link_spawn(workers->guard, process->number, process->pool->command, end, &error) != 0)
+        guard_link_spawn(workers->guard, process->number, process->pool->command,
+                         &process->pool->limits, end, &error) != 0)
         process_refused(process, error.message);
 }
 

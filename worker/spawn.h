@@ -7,6 +7,8 @@
 #ifndef WORKER_SPAWN_H
 #define WORKER_SPAWN_H
 
+#include "worker/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@ struct spawn {
     int input, output;        /* become 0 and 1; both above 2; they stay open in the parent */
     int errors;               /* becomes 2; -1: the parent's */
     bool confine;             /* no new privileges, no core files */
+    struct worker_limits limits;
 };
 
 enum spawn_step { SPAWN_SETUP, SPAWN_DIRECTORY, SPAWN_EXEC };

@@ -7,6 +7,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "worker/limits.h"
 #include "worker/worker_run.h"
 
 #include "base/buffer.h"
@@ -29,6 +30,7 @@ struct worker_pool_config {
     int slots;            /* of a built-in process: runs at once */
     const struct worker_alias *aliases; /* of handlers its workers serve, beside those they say */
     size_t alias_count;
+    struct worker_limits limits;
 };
 
 struct worker_config {

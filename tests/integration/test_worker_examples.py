@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -42,7 +44,7 @@ class Spoken:
     """A worker with the test at the other end of its standard input and output, or of its socket."""
 
     def __init__(self, command, path=None):
-        self.rest = b""
+        self.rest, self.valid_ms = b"", 60000
         settings = {}
         if path is not None:
             listener = socket.socket(socket.AF_UNIX)
@@ -76,7 +78,7 @@ class Spoken:
             line, self.rest = self.rest.split(b"\n", 1)
             message = json.loads(line)
             if message["type"] == "lease":
-                self.say(type="lease", ref=message["ref"], valid_ms=60000)
+                self.say(type="lease", ref=message["ref"], valid_ms=self.valid_ms)
             return message
 
         self.passed = []
@@ -102,6 +104,8 @@ class Spoken:
         hello = self.hears("hello", protocol=1)
         self.handler = hello["handlers"][0]
         self.say(type="welcome", node="test", protocol=1)
+        if "honours_lease" in hello:
+            self.hears("lease")
         return hello
 
     def close(self):
@@ -206,6 +210,45 @@ def test_a_connection_that_ends_is_made_again_and_old_runs_say_nothing_on_it(exa
         worker.close()
 
 
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_who_honours_the_lease_ends_with_it_though_it_stands_still(name, tmp_path):
+    example = WORKERS[name]
+    worker = Spoken(example["command"], str(tmp_path / "s"))
+    try:
+        worker.valid_ms = 700
+        assert worker.hello()["honours_lease"] is True
+        worker.say(type="lease", valid_ms=5000)  # unasked: what counts is the answer
+        told = worker.hears("lease")
+        begun = time.monotonic()
+        assert told["ref"] != 0
+        worker.run(1, example["long"])
+        worker.hears("progress")
+        worker.process.send_signal(signal.SIGSTOP)
+        if name == "python":
+            wait_until(lambda: time.monotonic() > begun + 0.8, 5)
+            worker.process.send_signal(signal.SIGCONT)
+        assert worker.process.wait(10) in (-signal.SIGKILL, -signal.SIGALRM)
+        assert time.monotonic() >= begun + 0.6
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_who_honours_the_lease_and_has_no_run_lives_on_after_it(name, tmp_path):
+    worker = Spoken(WORKERS[name]["command"], str(tmp_path / "s"))
+    try:
+        worker.valid_ms = 200
+        worker.hello()
+        worker.valid_ms = 60000
+        holds_for(lambda: worker.process.poll() is None, 0.5)
+        worker.say(type="lease", valid_ms=60000)
+        worker.hears("lease")
+        worker.run(1, WORKERS[name]["good"])
+        worker.hears("done", id=1)
+    finally:
+        worker.close()
+
+
 # --- a real node ---
 
 def job(example, **more):
@@ -257,7 +300,7 @@ def test_the_examples_connect_by_unix_socket_and_find_the_node_that_was_started_
     node = rota.node("n1", worker_listen=address)
     process = connect(address)
     check(rota, example, locks=example["command"][0] != "node")
-    node.stop()
+    node.kill()  # its socket file stays
     node.start().wait_ready()
     [good] = rota.enqueue("work", "--data", json.dumps(example["good"]))
     assert rota.wait_history(good, 30)["status"] == "success"

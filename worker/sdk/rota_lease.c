@@ -18,7 +18,7 @@ static int64_t boot_ns(void)
     return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
-static void ask(rota_worker *worker)
+void rota_lease_ask(rota_worker *worker)
 {
     struct rota_lease *lease = &worker->lease;
     struct rota_text line = {0};
@@ -38,7 +38,7 @@ void rota_lease_told(rota_worker *worker, const char *line)
     int64_t ref = 0, valid_ms = 0;
     rota_json_int(line, "ref", &ref);
     if (ref == 0 && lease->honoured) {
-        ask(worker);
+        rota_lease_ask(worker);
     } else if (ref != 0 && ref == lease->ref && rota_json_int(line, "valid_ms", &valid_ms) == 0) {
         lease->until_ns = lease->asked_ns + valid_ms * NS_PER_MS;
         lease->ref = 0;
@@ -52,7 +52,7 @@ bool rota_lease_holds(rota_worker *worker)
     if (!lease->honoured || boot_ns() < lease->until_ns)
         return true;
     int64_t end_ns = boot_ns() + ANSWER_MS * NS_PER_MS;
-    ask(worker);
+    rota_lease_ask(worker);
     while (lease->ref != 0 && worker->link.in >= 0 && boot_ns() < end_ns)
         rota_worker_hear(worker, 100);
     return boot_ns() < lease->until_ns;

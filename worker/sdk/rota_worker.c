@@ -227,6 +227,8 @@ int rota_worker_connect(rota_worker *worker)
     worker->draining = false;
     worker->lease.until_ns = worker->lease.ref = 0;
     rota_worker_hello(worker, true);
+    if (worker->lease.honoured)
+        rota_lease_ask(worker);
     return worker->link.out >= 0 ? 0 : -1;
 }
 

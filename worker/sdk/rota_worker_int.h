@@ -67,6 +67,7 @@ bool rota_worker_hear(rota_worker *worker, int timeout_ms);
 void rota_worker_hello(rota_worker *worker, bool handlers);
 void rota_run_forget(rota_run *run); /* takes it and its locks out of the worker, frees it */
 
+void rota_lease_ask(rota_worker *worker);
 void rota_lease_told(rota_worker *worker, const char *line);
 bool rota_lease_holds(rota_worker *worker); /* asks and waits where it does not seem to */
 void rota_lease_guard(rota_worker *worker); /* the timer is set as it has to be now */

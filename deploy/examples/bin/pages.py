@@ -73,25 +73,29 @@ def import_pages(run):
 class Worker:
     def __init__(self):
         self.output = None
+        self.connected = False
         self.writing = threading.Lock()
         self.refs = itertools.count(1)
         self.runs = {}
         self.locks = {}
         self.threads = set()
         self.asked = None  # (ref, when) of the question for the lease that is open
-        self.lease = None  # its end on the clock that goes on while the machine sleeps
+        self.lease = 0  # its end on the clock that goes on while the machine sleeps
 
     def guard(self):
         """Who has runs ends with the lease, whatever it does at that moment."""
-        if self.lease is not None:
+        if self.connected:
             left = self.lease - time.clock_gettime(time.CLOCK_BOOTTIME)
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.001) if self.threads else 0)
+
+    def ask_lease(self):
+        self.asked = (next(self.refs), time.clock_gettime(time.CLOCK_BOOTTIME))
+        self.say(type="lease", ref=self.asked[0])
 
     def hear_lease(self, message):
         """Counted from the question, as the answer may have waited somewhere."""
         if "ref" not in message:  # told unasked: it is time to ask
-            self.asked = (next(self.refs), time.clock_gettime(time.CLOCK_BOOTTIME))
-            self.say(type="lease", ref=self.asked[0])
+            self.ask_lease()
         elif self.asked and message["ref"] == self.asked[0]:
             self.lease = self.asked[1] + message["valid_ms"] / 1000
             self.guard()
@@ -121,7 +125,9 @@ class Worker:
 
     def hear(self, message):
         kind = message["type"]
-        if kind == "run":
+        if kind == "run" and self.connected and time.clock_gettime(time.CLOCK_BOOTTIME) >= self.lease:
+            self.say(type="refuse", id=message["id"], fence=message["fence"], reason="busy")
+        elif kind == "run":
             run = self.runs[message["id"]] = Run(self, message)
             thread = threading.Thread(target=self.perform, args=(run,), daemon=True)
             self.threads.add(thread)
@@ -141,8 +147,10 @@ class Worker:
 
     def serve(self, lines, output, **more):
         """Until the node closes the connection."""
-        self.output = output
+        self.output, self.connected, self.lease = output, "honours_lease" in more, 0
         self.say(type="hello", protocol=1, handlers=["import-pages"], slots=SLOTS, name="pages.py", **more)
+        if self.connected:
+            self.ask_lease()
         try:
             for line in lines:
                 self.hear(json.loads(line))
