@@ -94,8 +94,11 @@ class PrivateServer(Server):
         os.chmod(self.directory, 0o755)
         super().__init__(psycopg.conninfo.make_conninfo(host=self.directory, port=PORT, user="postgres",
                                                         dbname="postgres"))
-        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.initialise()
         self.start()
+
+    def initialise(self):
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     def run(self, program, *arguments):
         done = subprocess.run([os.path.join(binaries(), program), *arguments], cwd=self.directory, text=True,
