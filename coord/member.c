@@ -364,6 +364,7 @@ void member_beat_soon(struct node *node)
 void member_session_ready(struct node *node)
 {
     struct member *m = &node->member;
+    server_known(node, true);
     if (node->config->notify)
         store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
     /* a restart of the server may have lost the newest renewals, and we cannot know of it */

@@ -32,6 +32,8 @@ struct member {
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
     int64_t no_lanes_before_boot_us;  /* the same after every session, the first too: no leases of
                                          others are trusted earlier */
+    bool lanes_known;           /* the work connection's server has said since when it is there: */
+    int64_t lanes_from_boot_us; /* nothing of lanes is claimed earlier */
     struct event *heartbeat;
     struct event *probe;
     struct suspect *suspects;
@@ -62,6 +64,9 @@ void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us);
 void control_begin(struct node *node, const char *wish, int64_t number);
 void control_heard(struct node *node, const char *wish, int64_t number);
 bool control_notified(struct node *node, const char *payload); /* false: it is about work */
+
+/* server_known.c: asked first on each new connection. */
+void server_known(struct node *node, bool session);
 
 /* reconcile.c */
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */

@@ -52,7 +52,8 @@ bool node_may_claim(const struct node *node)
 
 bool node_may_claim_lanes(const struct node *node)
 {
-    return node_may_claim(node) &&
+    return node_may_claim(node) && node->member.lanes_known &&
+           clock_boot_us() >= node->member.lanes_from_boot_us &&
            clock_boot_us() + node->config->lease_us / 2 < node->member.lease_until_boot_us;
 }
 
@@ -128,6 +129,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    server_known(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)
@@ -191,6 +193,7 @@ static struct store *open_session(struct node *node)
                                         .application_name = node->member.session_name,
                                         .options = options,
                                         .roles = STATEMENT_SESSION,
+                                        .writes = true,
                                         .answer_timeout_us = 12 * US_PER_SECOND,
                                         .arg = node,
                                         .ready = on_session_ready,
@@ -215,6 +218,7 @@ static struct store *open_work(struct node *node)
             "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,
+        .writes = true,
         .arg = node,
         .ready = on_work_ready,
         .lost = on_work_lost,

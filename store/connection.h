@@ -77,6 +77,7 @@ struct store {
 void store_broken(struct store *store, const char *what); /* takes PQerrorMessage along */
 void store_watch(struct store *store);                    /* read always, write while unflushed */
 void store_deadline(struct store *store); /* arms the answer timer for the oldest call */
+void store_refused(struct store *store, const struct rota_error *error); /* a call, by the server */
 const char *store_text(struct store *store, enum statement_id statement);
 void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what);
 
@@ -87,7 +88,8 @@ void hosts_free(struct hosts *hosts);
 void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error),
                    void *arg);
 PGconn *hosts_connect(struct hosts *hosts);
-void hosts_rotate(struct hosts *hosts); /* begin with the next host at the next attempt */
+void hosts_rotate(struct hosts *hosts, const PGconn *pg); /* begin after its host the next time */
+int hosts_count(const struct hosts *hosts);
 
 /* pipeline.c */
 void pipeline_pump(struct store *store);   /* sends what may be sent */
