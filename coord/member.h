@@ -23,6 +23,7 @@ struct member {
     bool leader;
     bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
                        */
+    bool deputy;      /* looks for deaths as the leader does: for the leader's own */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
     int64_t sent_boot_us;          /* since then */
@@ -51,9 +52,10 @@ int member_register(struct node *node, struct rota_error *error);
 void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);
-void member_announce(struct node *node);  /* handlers, slots, state into our row */
-void member_resign(struct node *node);    /* from the housekeeping */
-void member_beat_soon(struct node *node); /* there is something to hear */
+void member_announce(struct node *node);    /* handlers, slots, state into our row */
+void member_others_work(struct node *node); /* a sign that other nodes have runs, or will have */
+void member_resign(struct node *node);      /* from the housekeeping */
+void member_beat_soon(struct node *node);   /* there is something to hear */
 void member_end(struct node *node);
 
 /* What time it is for the database: it said so between sending and now. */
@@ -72,7 +74,8 @@ void server_known(struct node *node, bool session);
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */
 
 /* recover.c */
-void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
+/* True if somebody is suspected who was not at the look before. */
+bool recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
                   const char *const *names, size_t count);
 void recover_free(struct node *node);
 
