@@ -4,7 +4,7 @@
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcjson-dev uthash-dev"
 packages_run="postgresql tzdata curl"
-packages_test="libcmocka-dev python3 python3-pytest python3-psycopg procps spin"
+packages_test="libcmocka-dev python3 python3-pytest python3-psycopg procps spin nftables iproute2"
 packages_full="valgrind clang libclang-rt-dev"
 
 say() { printf '%s\n' "$*"; }

@@ -3,9 +3,12 @@ commits forgotten, as replication is asynchronous. Nodes find it by themselves, 
 dead, give no number twice, and let nothing overlap."""
 
 import json
+import pathlib
+import re
 import signal
 import time
 
+import psycopg
 import pytest
 
 from ledger import instant_text
@@ -21,7 +24,7 @@ GAP = 1 << 20
 @pytest.fixture
 def server(network):
     """The primary, each test's own: it does not survive."""
-    made = NetworkServer(network.member())
+    made = NetworkServer(network.member(), fsync="off")
     yield made
     made.close()
     made.member.heal()
@@ -38,7 +41,6 @@ def standby(network, server, rota):
 
 
 def server_value(server, query, database="postgres"):
-    import psycopg
     with psycopg.connect(server.url(database), autocommit=True) as db:
         return db.execute(query).fetchone()[0]
 
@@ -66,7 +68,7 @@ def go_over(rota, standby):
     return promoted_at
 
 
-def ticking(seconds=40):
+def ticking(seconds=20):
     start_ms = (int(time.time()) + 2) * 1000
     return {"name": "tick", "every": "1s", "start_at": instant_text(start_ms),
             "end_at": instant_text(start_ms + seconds * 1000)}
@@ -177,18 +179,14 @@ def test_runs_that_the_new_primary_does_not_know_of_are_ended(rota, standby, net
     assert told.lines("ending runs that another node has taken over") or told.lines("declared dead")
 
 
-@pytest.mark.parametrize("attributes", [None, "any", "primary", "read-write", "prefer-standby"])
-def test_a_standby_ahead_in_the_list_is_passed_over(rota, standby, net_nodes, marks, attributes):
-    rota.apply(job("plain"))
-    more = {"target_session_attrs": attributes} if attributes else {}
-    url = address_of(rota, standby, rota.server, **more)
-    [node] = net_nodes(rota, "n1", pools=marks.pool(), database_url=url, **SETTINGS)
-    assert rota.wait_history(enqueue(rota, "plain"))["status"] == "success"
-    assert not node.lines(level="error")
+def test_a_standby_ahead_in_the_list_is_passed_over_whatever_the_connection_string_allows(rota, standby, net_nodes):
+    for attributes in (None, "any", "primary", "read-write", "prefer-standby"):
+        more = {"target_session_attrs": attributes} if attributes else {}
+        [node] = net_nodes(rota, f"node-{attributes}", database_url=address_of(rota, standby, rota.server, **more), **SETTINGS)
+        assert not node.lines(level="error") and not node.lines(level="warn")
 
 
 def test_hosts_that_are_down_refuse_are_silent_or_unknown_are_passed_over(rota, standby, network, net_nodes, marks):
-    import psycopg
     rota.apply(job("plain"))
     silent = network.member()
     silent.cut_off()
@@ -213,3 +211,30 @@ def test_without_a_server_that_accepts_writes_a_node_says_so_and_waits(rota, sta
     holds_for(lambda: node.lives() and node.http("/healthz")[0] == 200, 2)
     go_over(rota, standby)
     assert rota.wait_history(enqueue(rota, "plain"))["status"] == "success"
+
+
+DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "operating.md"
+
+
+def test_the_example_of_the_documentation_does_what_it_says(rota, standby, net_nodes, marks, tmp_path):
+    def block(language):
+        [found] = re.findall(rf"^```{language} failover\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+        return found
+
+    primary = rota.server
+    settings = json.loads(block("json"))
+    names = psycopg.conninfo.conninfo_to_dict(settings["database_url"])
+    assert names["host"] == "db-1,db-2" and names["dbname"] == names["user"] == "rota"
+    url = settings["database_url"].replace("db-1", primary.member.address).replace("db-2", standby.member.address)
+    url = url.replace("dbname=rota", f"dbname={rota.name}").replace("user=rota", "user=postgres")
+    rota.apply(job("plain"))
+    (tmp_path / "node.json").write_text(json.dumps({**settings, "database_url": url}))
+    [node] = net_nodes(rota, "n1", pools=marks.pool(), config=str(tmp_path / "node.json"), database_url=url, **SETTINGS)
+    wait_caught_up(primary, standby)
+    primary.stop(signal.SIGQUIT)
+    standby.execute(block("sql"))
+    rota.server, rota.url = standby, standby.url(rota.name)
+    rota.reconnect()
+    assert rota.wait_history(enqueue(rota, "plain"), 5)["status"] == "success"
+    for said in re.findall(r"^- `(.*?)`", re.search(r"What nodes say:\n\n(.*?)\n\n", DOCUMENT.read_text(), re.DOTALL).group(1), re.MULTILINE):
+        assert node.lines(said), said

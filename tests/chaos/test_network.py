@@ -13,7 +13,6 @@ import pytest
 from fleet import binary, environment
 from ledger import instant_text
 from marks import assert_alone, boot_time
-from netns import address_of
 from processes import die_with_parent
 from waiting import wait_until
 
@@ -89,6 +88,24 @@ def test_a_node_ends_its_exclusive_work_before_its_lease_and_is_replaced_after_i
     assert_alone(marks.held())
     for node in rota.nodes:
         assert not unexpected_errors(node)
+
+
+def test_a_network_that_comes_and_goes_lets_nothing_overlap(rota, net_nodes, marks):
+    rng = random.Random(7)
+    rota.apply(job("exclusive", disallow_concurrent=True), job("plain"))
+    [first] = net_nodes(rota, "n1", pools=marks.pool(), **SETTINGS)
+    run = enqueue(rota, "exclusive", sleep=8, lane="exclusive")
+    marks.wait("begin", run=run, node="n1")
+    net_nodes(rota, "n2", pools=marks.pool(), **SETTINGS)
+    for _ in range(4):
+        for change in (first.member.cut_off, first.member.heal):
+            change()
+            then = time.monotonic() + rng.uniform(1, 3)
+            wait_until(lambda: time.monotonic() >= then, 5, pause=0.02)
+    assert rota.wait_history(run, 40)["status"] == "success"
+    wait_until(lambda: (enqueue(rota, "plain", sleep=0.3), marks.all("begin", job="plain", node="n1"))[1], 30,
+               "the healed node to run something", pause=0.1)
+    assert_alone([span for span in marks.runs() if span.what == "exclusive"])
 
 
 # ---- all of them, at random ----
