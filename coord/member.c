@@ -376,7 +376,7 @@ void member_beat_soon(struct node *node)
 void member_session_ready(struct node *node)
 {
     struct member *m = &node->member;
-    server_known(node, true);
+    server_meet(node, true);
     if (node->config->notify)
         store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
     /* a restart of the server may have lost the newest renewals, and we cannot know of it */
@@ -392,6 +392,7 @@ void member_session_ready(struct node *node)
 
 void member_session_lost(struct node *node)
 {
+    server_lost(node, true);
     node->member.locked = false;
     node->member.leader = false;
     recover_free(node);

@@ -33,7 +33,7 @@ struct member {
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
     int64_t no_lanes_before_boot_us;  /* the same after every session, the first too: no leases of
                                          others are trusted earlier */
-    bool lanes_known;           /* the work connection's server has said since when it is there: */
+    int unmet; /* connections whose server has not said whether it has taken over: server_meet.c */
     int64_t lanes_from_boot_us; /* nothing of lanes is claimed earlier */
     struct event *heartbeat;
     struct event *probe;
@@ -67,8 +67,9 @@ void control_begin(struct node *node, const char *wish, int64_t number);
 void control_heard(struct node *node, const char *wish, int64_t number);
 bool control_notified(struct node *node, const char *payload); /* false: it is about work */
 
-/* server_known.c: asked first on each new connection. */
-void server_known(struct node *node, bool session);
+/* server_meet.c: asked first on each new connection; and when that is lost. */
+void server_meet(struct node *node, bool session);
+void server_lost(struct node *node, bool session);
 
 /* reconcile.c */
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */

@@ -52,7 +52,7 @@ bool node_may_claim(const struct node *node)
 
 bool node_may_claim_lanes(const struct node *node)
 {
-    return node_may_claim(node) && node->member.lanes_known &&
+    return node_may_claim(node) && node->member.unmet == 0 &&
            clock_boot_us() >= node->member.lanes_from_boot_us &&
            clock_boot_us() + node->config->lease_us / 2 < node->member.lease_until_boot_us;
 }
@@ -129,7 +129,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
-    server_known(node, false);
+    server_meet(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)

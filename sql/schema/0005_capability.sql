@@ -1,5 +1,7 @@
 -- What nodes can run, and what a node must know when it starts.
 
+-- ---- another server ----
+
 -- The server as a node last found it, see rota.cluster_lock_server().
 CREATE SEQUENCE rota.server_mark MINVALUE 0 CACHE 1;
 SELECT setval('rota.server_mark', rota.cluster_lock_server());
@@ -7,9 +9,8 @@ SELECT setval('rota.server_mark', rota.cluster_lock_server());
 -- What a node asks first on each new connection. A server on another timeline may have forgotten what was
 -- committed last, one that crashed what was not synchronous: numbers that were given then must not be given
 -- again, as somebody may still act under them. So sequences leave a gap that no forgotten ones can have filled.
--- age_ms: for how long the server has been up, or its timeline known; timeline_ms: the latter alone, NULL where
--- it never changed.
-CREATE FUNCTION rota.server_known(OUT age_ms bigint, OUT timeline_ms bigint)
+-- Returns for how many ms the timeline has been known, NULL where it never changed.
+CREATE FUNCTION rota.server_meet() RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     here bigint := rota.cluster_lock_server();
@@ -17,6 +18,7 @@ DECLARE
     incarnations text := pg_get_serial_sequence('rota.incarnation', 'id');
     seen bigint;
 BEGIN
+    PERFORM rota.cluster_lock_known();
     SELECT m.last_value INTO seen FROM rota.server_mark m;
     IF seen <> here THEN
         PERFORM pg_advisory_xact_lock(key.class, key.object); -- as rota.cluster_lock_known() does
@@ -30,9 +32,8 @@ BEGIN
             PERFORM setval('rota.server_mark', here);
         END IF;
     END IF;
-    age_ms := (extract(epoch FROM clock_timestamp() - rota.cluster_lock_known()) * 1000)::bigint;
-    SELECT CASE WHEN s.last_value > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint - s.last_value END
-      INTO timeline_ms FROM rota.cluster_lock_since s;
+    RETURN (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint - s.last_value
+              FROM rota.cluster_lock_since s WHERE s.last_value > 0);
 END $$;
 
 INSERT INTO rota.schema_version (version, name, needs) VALUES (5, '0005_capability', 1);
