@@ -370,7 +370,7 @@ PGconn *hosts_connect(struct hosts *hosts)
     set_default(&keywords, "keepalives_count", "3");
     set_default(&keywords, "tcp_user_timeout", "5000");
     /* a standby is of no use, whatever else is allowed; "primary" says the same */
-    if (config->writes &&
+    if (hosts->config->writes &&
         strcmp(option(hosts, "target_session_attrs", "PGTARGETSESSIONATTRS"), "primary") != 0)
         set_keyword(&keywords, "target_session_attrs", "read-write");
     set_keyword(&keywords, "application_name", config->application_name);

@@ -18,17 +18,15 @@ CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 # Packets are lost on the way, not by who sends them: those of members in `mute` never arrive, those for
-# members in `deaf` neither. A member in `refused` is answered for by the router: nobody listens there.
+# members in `deaf` neither.
 FAULTS = """
 table inet fault {
     set mute { type ifname; }
     set deaf { type ifname; }
-    set refused { type ifname; }
     chain forward {
         type filter hook forward priority 0;
         iifname @mute drop
         oifname @deaf drop
-        oifname @refused reject with tcp reset
     }
 }
 """
@@ -108,8 +106,7 @@ class Member(Namespace):
         self.run("ip", "route", "add", "default", "via", router)
 
     def lose(self, *what):
-        """From now on its packets are lost: "mute" those it sends, "deaf" those it is sent; "refused": who
-        connects to it hears that nobody listens."""
+        """From now on its packets are lost: "mute" those it sends, "deaf" those it is sent."""
         self.network.router.run("nft", "-f", "-", input="".join(
             f"add element inet fault {kind} {{ {self.port} }}\n" for kind in what))
 
@@ -119,7 +116,7 @@ class Member(Namespace):
     def heal(self):
         self.network.router.run("nft", "-f", "-", input="".join(
             f"add element inet fault {kind} {{ {self.port} }}\ndelete element inet fault {kind} {{ {self.port} }}\n"
-            for kind in ("mute", "deaf", "refused")))
+            for kind in ("mute", "deaf")))
 
 
 class Network:
