@@ -248,11 +248,10 @@ static int connect_store(struct holder *h)
         store_check_schema(h->store, &version, h->error) != 0)
         return -1;
     if (version < 5)
-        return error_set(
-            h->error, ERROR_REFUSED,
-            "schema \"%s\" of this database is not set up or is older than this rota; "
-            "run `rota migrate` first",
-            h->order->schema);
+        return error_set(h->error, ERROR_REFUSED,
+                         "schema \"%s\" of this database is not set up or is older than this rota; "
+                         "run `rota migrate` first",
+                         h->order->schema);
     return 0;
 }
 

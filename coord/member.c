@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROBE_US (700 * US_PER_MS)
+#define PROBE_US        (700 * US_PER_MS)
+#define PROBE_MARGIN_US (10 * US_PER_MS) /* looks count as two when they are PROBE_US apart */
 #define RELOCK_US                                                                                  \
     (50 * US_PER_MS) /* our old session is ended, not gone: free for 700 ms, the lock would be our \
                         death */
@@ -180,12 +181,21 @@ static void declared_dead(struct node *node)
 
 /* ---- heartbeat ---- */
 
+/* The second look at who is suspected, not a moment later than it counts. */
+static void look_again(struct node *node)
+{
+    struct timeval then = clock_timeval(PROBE_US + PROBE_MARGIN_US);
+    if (node->member.probe != NULL)
+        evtimer_add(node->member.probe, &then);
+}
+
 static void take_suspects(struct node *node, const PGresult *result)
 {
     size_t count, ignored;
     int64_t *ids = row_int64s(result, 0, 6, &count), *renewed = row_int64s(result, 0, 7, &ignored);
     char **names = row_texts(result, 0, 8, &ignored);
-    recover_look(node, ids, renewed, (const char *const *)names, count);
+    if (recover_look(node, ids, renewed, (const char *const *)names, count))
+        look_again(node);
     free(ids);
     free(renewed);
     free(names);
@@ -228,6 +238,7 @@ static void take_beat(struct node *node, const PGresult *result)
     control_heard(node, row_text(result, 0, 15),
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
+    m->deputy = row_bool(result, 0, 18);
     node_status(node);
 }
 
@@ -352,7 +363,7 @@ void member_hold(struct node *node)
     send_beat(node, false, NULL, 0, on_held);
 }
 
-/* ---- between heartbeats the leader looks for dead nodes that hold runs ---- */
+/* ---- between heartbeats the leader looks for dead nodes that hold runs, and others for it ---- */
 
 static void on_probed(void *arg, const struct store_answer *answer)
 {
@@ -367,7 +378,8 @@ static void on_probed(void *arg, const struct store_answer *answer)
         renewed[i] = row_int64(answer->result, (int)i, 1);
         names[i] = row_text(answer->result, (int)i, 2);
     }
-    recover_look(node, ids, renewed, names, count);
+    if (recover_look(node, ids, renewed, names, count))
+        look_again(node);
     free(ids);
     free(renewed);
     free(names);
@@ -381,7 +393,7 @@ static void on_probe(evutil_socket_t fd, short what, void *arg)
     struct member *m = &node->member;
     struct timeval interval = clock_timeval(PROBE_US);
     evtimer_add(m->probe, &interval);
-    bool wanted = (m->leader && m->others_hold) || m->suspects != NULL;
+    bool wanted = ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
     if (!wanted || m->incarnation == 0 || !store_ready(node->session))
         return;
     struct store_params params = {0};
@@ -425,6 +437,7 @@ static void on_listening(void *arg, const struct store_answer *answer)
 void member_session_ready(struct node *node)
 {
     struct member *m = &node->member;
+    server_meet(node, true);
     if (node->config->notify)
         store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, on_listening, node);
     /* a restart of the server may have lost the newest renewals, and we cannot know of it */
@@ -441,9 +454,16 @@ void member_session_ready(struct node *node)
 
 void member_session_lost(struct node *node)
 {
+    server_lost(node, true);
     node->member.locked = false;
     node->member.leader = false;
     recover_free(node);
+}
+
+/* Until the next heartbeat knows: one that dies meanwhile is found as soon as any. */
+void member_others_work(struct node *node)
+{
+    node->member.others_hold = true;
 }
 
 /* The housekeeping goes to a node that stays. */

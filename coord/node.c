@@ -53,7 +53,8 @@ bool node_may_claim(const struct node *node)
 
 bool node_may_claim_lanes(const struct node *node)
 {
-    return node_may_claim(node) &&
+    return node_may_claim(node) && node->member.unmet == 0 &&
+           clock_boot_us() >= node->member.lanes_from_boot_us &&
            clock_boot_us() + node->config->lease_us / 2 < node->member.lease_until_boot_us;
 }
 
@@ -129,6 +130,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    server_meet(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)
@@ -193,6 +195,7 @@ static struct store *open_session(struct node *node)
                                         .options = options,
                                         .roles = STATEMENT_SESSION,
                                         .pooler = STORE_POOLER_NONE, /* tried at start */
+                                        .writes = true,
                                         .answer_timeout_us = 12 * US_PER_SECOND,
                                         .arg = node,
                                         .ready = on_session_ready,
@@ -218,6 +221,7 @@ static struct store *open_work(struct node *node)
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,
         .pooler = node->config->pooler,
+        .writes = true,
         .arg = node,
         .ready = on_work_ready,
         .lost = on_work_lost,

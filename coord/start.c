@@ -90,6 +90,7 @@ static int migrate(struct node *node, struct rota_error *error)
                                   .role_name = "migrate",
                                   .application_name = "rota migrate",
                                   .options = "-c lock_timeout=5s",
+                                  .writes = true,
                                   .arg = node,
                                   .failed = on_failed};
     struct migrate_result done = {0};

@@ -419,6 +419,7 @@ void wake_look(struct node *node)
 void wake_notified(struct node *node, const char *payload)
 {
     struct wake *w = node->wake;
+    member_others_work(node);
     /* most likely due now: claim without asking */
     if (*payload == '\0') {
         wake_next(node, WORK_PENDING, node_database_now(node));
@@ -451,6 +452,7 @@ void wake_claimed(struct node *node, int count)
         w->misses = 0;
         return;
     }
+    member_others_work(node);
     w->pause_until_us = clock_monotonic_us() + (MISSED_PAUSE_US << w->misses);
     if (w->misses < MISSED_SHIFT_MAX)
         w->misses++;

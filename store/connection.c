@@ -34,6 +34,10 @@ const struct machine store_machine = {"connection", state_names, event_names, ro
 #define BACKOFF_LAST_US                                                                            \
     (1 * US_PER_SECOND) /* a database that is back is used within about a second */
 #define CONNECT_TIMEOUT_US (5 * US_PER_SECOND)
+#define CONNECT_HURRY_US                                                                           \
+    (1500 * US_PER_MS) /* the same where there are other hosts: one of them may have taken over */
+#define PATIENT_ATTEMPT    4 /* each so many of them waits longer: the network may be that slow */
+#define SQLSTATE_READ_ONLY "25006"
 #define SQLSTATE_FORBIDDEN "42501"
 #define ANSWER_TIMEOUT_US                                                                          \
     (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
@@ -158,6 +162,14 @@ static void start_resolving(struct store *store)
     hosts_resolve(store->hosts, on_resolved, store);
 }
 
+static int64_t connect_limit(const struct store *store)
+{
+    if (store->config.connect_timeout_us > 0)
+        return store->config.connect_timeout_us;
+    bool hurry = hosts_count(store->hosts) > 1 && (store->failures + 1) % PATIENT_ATTEMPT != 0;
+    return hurry ? CONNECT_HURRY_US : CONNECT_TIMEOUT_US;
+}
+
 /* A second time where the first has shown a pooler, which is to be talked to otherwise. */
 static void connect_anew(struct store *store)
 {
@@ -166,9 +178,7 @@ static void connect_anew(struct store *store)
         PQfinish(store->pg);
     store->probing = false;
     store->pg = pooler_connect(store);
-    int64_t limit = store->config.connect_timeout_us > 0 ? store->config.connect_timeout_us
-                                                         : CONNECT_TIMEOUT_US;
-    arm(store, limit);
+    arm(store, connect_limit(store));
     if (store->pg == NULL || PQstatus(store->pg) == CONNECTION_BAD) {
         store_broken(store, "cannot connect");
         return;
@@ -298,8 +308,11 @@ static void read_probed(struct store *store)
     }
 }
 
+/* Goes to the next host, libpq closes its socket and most often gets the same number for the new
+ * one: whoever watches the number watches nothing. */
 static void poll_connecting(struct store *store)
 {
+    forget_socket(store);
     switch (PQconnectPoll(store->pg)) {
     case PGRES_POLLING_READING:
         watch(store, EV_READ);
@@ -396,7 +409,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         start_resolving(store);
     } else {
         if (store->state == STORE_CONNECTING)
-            hosts_rotate(store->hosts); /* the first of the list swallowed the whole time */
+            hosts_rotate(store->hosts, store->pg); /* this one swallowed the whole time */
         error_set(&store->error, ERROR_DATABASE, "%s",
                   store->state == STORE_READY ? "the database did not answer in time"
                                               : "cannot connect: no answer in time");
@@ -491,6 +504,17 @@ int store_backend_pid(const struct store *store)
 bool store_pooled(const struct store *store)
 {
     return store->pooled;
+}
+
+/* It was demoted under us, or somebody has forbidden writes: another of the hosts may accept them.
+ */
+void store_refused(struct store *store, const struct rota_error *error)
+{
+    if (!store->config.writes || store->state != STORE_READY ||
+        !store_is(error, SQLSTATE_READ_ONLY))
+        return;
+    store->error = *error;
+    broke(store);
 }
 
 int64_t store_server_version(const struct store *store)

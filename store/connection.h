@@ -80,6 +80,7 @@ struct store {
 void store_broken(struct store *store, const char *what); /* takes PQerrorMessage along */
 void store_watch(struct store *store);                    /* read always, write while unflushed */
 void store_deadline(struct store *store); /* arms the answer timer for the oldest call */
+void store_refused(struct store *store, const struct rota_error *error); /* a call, by the server */
 const char *store_text(struct store *store, enum statement_id statement);
 void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what);
 
@@ -91,8 +92,9 @@ void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rot
                    void *arg);
 /* options: for the backend, NULL: none may be given; application_name as the server sees it. */
 PGconn *hosts_connect(struct hosts *hosts, const char *options, const char *application_name);
-const char *hosts_options(const struct hosts *hosts); /* those of the connection string */
-void hosts_rotate(struct hosts *hosts); /* begin with the next host at the next attempt */
+const char *hosts_options(const struct hosts *hosts);     /* those of the connection string */
+void hosts_rotate(struct hosts *hosts, const PGconn *pg); /* begin after its host the next time */
+int hosts_count(const struct hosts *hosts);
 
 /* pooler.c */
 PGconn *pooler_connect(struct store *store); /* hosts_connect() as the pooler can take it */

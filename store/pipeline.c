@@ -221,8 +221,11 @@ static void finish_call(struct store *store, struct call *call)
         else if (failed)
             roll_back_failed(store);
     }
+    struct rota_error error = call->error;
     store_deadline(store);
     answer(store, call, false);
+    if (failed && !store->freed)
+        store_refused(store, &error);
     if (store->state == STORE_READY && !store->freed)
         pipeline_pump(store);
 }

@@ -31,9 +31,10 @@ struct store_config {
     const char *application_name; /* at most 63 bytes; copied */
     const char
         *options; /* command-line options for the backend, e.g. "-c jit=off"; NULL: none; copied */
+    bool writes;  /* only a server that accepts writes will do: another is looked for */
     int roles;    /* STATEMENT_…: these are prepared at connect; others at first use */
     enum store_pooler pooler;
-    int64_t connect_timeout_us; /* 0: 5 s for each attempt */
+    int64_t connect_timeout_us; /* 0: 5 s for each attempt, less where there are other hosts */
     int64_t
         answer_timeout_us; /* an answer that takes longer counts as a lost connection; 0: 35 s */
     void *arg;
