@@ -1,7 +1,8 @@
 """A worker of a pool that says of its runs what their data tell it to. Arguments: handler, and a file that gets
-the line of every run it is given. Data: {"visits": [steps, steps …]}, the steps of a run's first visit to any
+every run it is given, with its own pid. Data: {"visits": [steps, steps …]}, the steps of a run's first visit to any
 worker that writes into that file, of its second and so on; the last are those of all further ones. A step:
-{"say": message}, {"times": n, "say": message} ("{}" in its message: the number), {"until": path} waits for a
+{"say": message}, {"times": n, "say": message} ("{}" in its message: the number), {"blob": n, "say": message} with so
+many bytes as its data, {"until": path} waits for a
 file, {"stay": true} for ever, {"exit": code}. A run whose steps are over is done."""
 
 import json
@@ -22,6 +23,8 @@ def take(run, step):
             message = {**step["say"], **ids}
             if "times" in step and "message" in message:
                 message["message"] = message["message"].replace("{}", str(number))
+            if "blob" in step:
+                message["data"] = {"blob": "x" * step["blob"]}
             write(json.dumps(message).encode() + b"\n")
     while step.get("stay") or ("until" in step and not os.path.exists(step["until"])):
         time.sleep(0.01)
@@ -37,7 +40,7 @@ def main():
         run = json.loads(line)
         if run["type"] != "run":
             continue
-        os.write(seen, line)
+        os.write(seen, json.dumps({**run, "pid": os.getpid()}).encode() + b"\n")
         with open(seen_path, "rb") as file:
             visit = sum(json.loads(earlier)["id"] == run["id"] for earlier in file)
         visits = run["data"].get("visits", [[]])
