@@ -22,6 +22,13 @@ void client_close(struct client *client)
     *client = (struct client){0};
 }
 
+static void on_notified(void *arg, const char *payload)
+{
+    struct client *client = arg;
+    if (client->notified != NULL)
+        client->notified(client->notified_arg, payload);
+}
+
 /* 0, or -1 with nothing to close. */
 static int client_connect(struct client *client, const char *command,
                           const struct settings *settings, struct rota_error *error)
@@ -41,7 +48,9 @@ static int client_connect(struct client *client, const char *command,
                                         .schema = client->schema,
                                         .role_name = "client",
                                         .application_name = name,
-                                        .options = "-c timezone=UTC -c lock_timeout=5s"};
+                                        .options = "-c timezone=UTC -c lock_timeout=5s",
+                                        .arg = client,
+                                        .notified = on_notified};
     client->store = store_new(&config);
     if (store_wait_ready(client->store, NULL, error) == 0)
         return 0;

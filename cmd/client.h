@@ -18,6 +18,8 @@ struct client {
     char *url;
     const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
+    void (*notified)(void *arg, const char *payload); /* NULL: nobody listens */
+    void *notified_arg;
 };
 
 /* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to

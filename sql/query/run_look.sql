@@ -2,7 +2,8 @@
 -- $1 run: its id
 -- on: client
 SELECT w.place, x.fraction::double precision, x.message, coalesce(h.logs::text, x.logs::text),
-       coalesce((h.logs -> 0 ->> 'dropped')::bigint, x.logs_dropped, 0), h.status, h.outcome, h.task_details ->> 'message', h.task_details ->> 'output',
+       coalesce((h.logs -> 0 ->> 'dropped')::bigint, x.logs_dropped, 0), h.status, h.outcome, h.task_details ->> 'message',
+       coalesce(h.task_details ->> 'output', h.task_details -> 'original-info' ->> 'output'),
        h.task_details::text,
        (SELECT json_build_object('id', h.id, 'task', h.task, 'trigger', h.trigger, 'status', h.status, 'outcome', h.outcome,
                                  'node', h.node, 'attempt', h.attempt, 'scheduled_at', h.scheduled_at,
