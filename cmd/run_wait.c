@@ -42,8 +42,7 @@ enum look {
     LOOK_OUTPUT,
     LOOK_DETAILS,
     LOOK_DOCUMENT,
-    LOOK_NODE,
-    LOOK_ATTEMPT
+    LOOK_NODE
 };
 
 /* ---- what is shown meanwhile ---- */
