@@ -28,6 +28,10 @@ static const char help_text[] =
     "                leaves; exit 0 success, 1 not, 5 not over in time, 130 Ctrl-C (it goes on)\n"
     "\n";
 
+#define ONCE_TEXT                                                                                  \
+    "the connection was lost before the answer came: the run may be queued or not; see "           \
+    "`rota get runs` and `rota get history` before you enqueue it again"
+
 struct options {
     const char *job;
     const char *data;
@@ -174,6 +178,7 @@ int cmd_enqueue(int argc, char **argv)
                                                   .take = take,
                                                   .word = word,
                                                   .check = check,
+                                                  .once = ONCE_TEXT,
                                                   .run = run};
     struct options options = {.at_us = STORE_NULL_TIME, .count = 1};
     return client_main(&command, &options, argc, argv);

@@ -277,6 +277,8 @@ int run_wait_option(int argc, char **argv, int *i, struct run_wait_option *optio
 int run_wait_listen(struct client *client, struct rota_error *error)
 {
     PGresult *result;
+    if (store_pooled(client->store))
+        return 0; /* it would be somebody else's session that listens */
     if (store_wait(client->store, SQL_RUN_DONE_LISTEN, NULL, 0, &result, error) != 0)
         return -1;
     PQclear(result);

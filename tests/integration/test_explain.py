@@ -33,7 +33,7 @@ def test_a_run_that_nobody_serves_and_one_whose_nodes_do_not_run(rota):
     assert found["handler"] == "misspelt" and found["last_served_at"] is None
     assert found["text"] == 'no live node serves its handler "misspelt", and none ever did; no node lives'
     node = rota.node("n1")
-    assert "live nodes serve exec, noop" in reason(rota, run, "unserved")["text"]
+    assert "live nodes serve exec, http, noop, sql" in reason(rota, run, "unserved")["text"]
     rota.run("standby", "n1")
     rota.apply(noop("other"), source="more")
     waiting, = rota.enqueue("other")
