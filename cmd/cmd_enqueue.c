@@ -3,6 +3,7 @@
 #include "base/instant.h"
 #include "base/json.h"
 #include "cmd/client.h"
+#include "cmd/run_wait.h"
 #include "cmd/settings.h"
 
 #include <stdio.h>
@@ -13,7 +14,8 @@
 #define COUNT_MAX 100000
 
 static const char help_text[] =
-    "Usage: rota enqueue JOB [--data JSON] [--at T | --in D] [--priority N] [--count N] [--json]\n"
+    "Usage: rota enqueue JOB [--data JSON] [--at T | --in D] [--priority N] [--count N]\n"
+    "                        [--wait [D]] [--json]\n"
     "\n"
     "Queues a run of a job and prints its id.\n"
     "\n"
@@ -22,6 +24,8 @@ static const char help_text[] =
     "  --in D        start no earlier than this much from now (90s, 5m, 1d)\n"
     "  --priority N  1 to 100 instead of the job's\n"
     "  --count N     that many runs\n"
+    "  --wait [D]    until it is over (for D at most): shows progress and its log, prints what it\n"
+    "                leaves; exit 0 success, 1 not, 5 not over in time, 130 Ctrl-C (it goes on)\n"
     "\n";
 
 #define ONCE_TEXT                                                                                  \
@@ -35,6 +39,7 @@ struct options {
     int64_t in_us;
     int64_t priority; /* 0: the job's */
     int64_t count;
+    struct run_wait_option wait;
     bool json;
 };
 
@@ -91,6 +96,8 @@ static int take(int argc, char **argv, int *i, void *arg, struct rota_error *err
                        client_number("--count", value, 1, COUNT_MAX, &options->count, error) != 0
                    ? -1
                    : 1;
+    if ((taken = run_wait_option(argc, argv, i, &options->wait, error)) != 0)
+        return taken;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
@@ -111,7 +118,10 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     else
         params_null(&params);
     params_int32(&params, (int32_t)options->count);
-    int failed = store_wait(client->store, SQL_RUN_ENQUEUE, &params, 0, &result, error);
+    params_bool(&params, options->wait.wanted);
+    int failed = options->wait.wanted ? run_wait_listen(client, error) : 0;
+    if (failed == 0)
+        failed = store_wait(client->store, SQL_RUN_ENQUEUE, &params, 0, &result, error);
     store_params_free(&params);
     if (failed != 0)
         return -1;
@@ -120,6 +130,10 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     if (count == 0)
         failed = error_set(error, ERROR_NOT_FOUND,
                            "no job is called \"%s\"; `rota get jobs` lists them", options->job);
+    if (count > 0 && options->wait.wanted) {
+        failed = run_wait(client, ids[0], options->wait.us, options->json, error);
+        count = 0;
+    }
     if (count > 0 && options->json)
         fputs("{\"runs\":[", stdout);
     for (size_t i = 0; i < count; i++)
@@ -147,13 +161,16 @@ static int check(void *arg, struct rota_error *error)
         return error_set(error, ERROR_USAGE, "which job? Give its name");
     if (options->at_us != STORE_NULL_TIME && options->in_us > 0)
         return error_set(error, ERROR_USAGE, "--at and --in exclude each other");
+    if (options->wait.wanted && options->count != 1)
+        return error_set(error, ERROR_USAGE, "--wait waits for one run, not for %lld",
+                         (long long)options->count);
     return 0;
 }
 
 int cmd_enqueue(int argc, char **argv)
 {
-    static const char *const own[] = {"--data",  "--at",   "--in", "--priority",
-                                      "--count", "--json", NULL};
+    static const char *const own[] = {"--data",  "--at",   "--in",   "--priority",
+                                      "--count", "--wait", "--json", NULL};
     static const struct client_command command = {.name = "enqueue",
                                                   .help = help_text,
                                                   .own = own,

@@ -130,20 +130,30 @@ $$;
 -- ---- who is told ----
 
 -- Final failures, just written into the history by this transaction, of jobs that have one to be told:
--- that one is queued with the outcome as its data.
+-- that one is queued with the outcome as its data. Where it cannot be (its queue is full), the failures are
+-- written all the same.
 CREATE FUNCTION rota.failures_tell(runs bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    one record;
 BEGIN
-    PERFORM rota.enqueue_runs(w.told, w.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
-       FROM (SELECT t.name AS told,
-                    array_agg(json_build_object('run', h.id, 'job', h.task, 'trigger', h.trigger, 'status', h.status,
-                                                'outcome', h.outcome, 'attempt', h.attempt, 'node', h.node,
-                                                'scheduled_at', h.scheduled_at, 'ended_at', h.ended_at,
-                                                'exception', h.task_details -> 'exception',
-                                                'message', h.task_details -> 'message') ORDER BY h.id) AS data
-               FROM rota.task_history h JOIN rota.job j ON j.name = h.task JOIN rota.job t ON t.name = j.on_failure
-              WHERE h.id = ANY (runs) AND h.ended_at = now() AND h.status <> 'success' AND h.outcome <> 'cancelled'
-              GROUP BY t.name) w;
+    FOR one IN
+        SELECT t.name AS told,
+               array_agg(json_build_object('run', h.id, 'job', h.task, 'trigger', h.trigger, 'status', h.status,
+                                           'outcome', h.outcome, 'attempt', h.attempt, 'node', h.node,
+                                           'scheduled_at', h.scheduled_at, 'ended_at', h.ended_at,
+                                           'exception', h.task_details -> 'exception',
+                                           'message', h.task_details -> 'message') ORDER BY h.id) AS data
+          FROM rota.task_history h JOIN rota.job j ON j.name = h.task JOIN rota.job t ON t.name = j.on_failure
+         WHERE h.id = ANY (runs) AND h.ended_at = now() AND h.status <> 'success' AND h.outcome <> 'cancelled'
+         GROUP BY t.name
+    LOOP
+        BEGIN
+            PERFORM rota.enqueue_runs(one.told, one.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+        EXCEPTION WHEN configuration_limit_exceeded OR invalid_parameter_value THEN
+            RAISE WARNING 'job "%" is not told of % failures: %', one.told, cardinality(one.data), SQLERRM;
+        END;
+    END LOOP;
 END $$;
 
 -- All that follows the end of runs whose history this transaction has written.
