@@ -46,7 +46,7 @@ END $$;
 -- Ends a run: at once where it waits (cancelled); where it runs, its worker is told and, if it does not
 -- heed that, ended (requested). finished: it is over. not_found: there is no such run.
 CREATE FUNCTION rota.cancel(run bigint, reason text DEFAULT 'cancelled') RETURNS text
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     what text;
 BEGIN
@@ -57,6 +57,42 @@ BEGIN
         PERFORM pg_notify('rota.wake', 'cancel');
     END IF;
     RETURN what;
+END $$;
+
+-- ---- one more ----
+
+-- One extra firing now: of a trigger, or of a job if no trigger has the name. Returns the run. The schedule
+-- is not moved. It waits for the rate of its job and for its lane like any other, but what is said of the
+-- queue (max_pending, expires_in, unique) is said to those who enqueue. 22023: no trigger or job has the name.
+CREATE FUNCTION rota.fire(name text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one record;
+    hold "char";
+    run bigint;
+BEGIN
+    SELECT w.*, rota.run_bucket(w.job_id, w.trigger_id, NULL) AS bucket INTO one
+      FROM (SELECT abs(d.route) AS route, t.job_id, t.id AS trigger_id, d.lane, j.held
+              FROM rota.trigger t JOIN rota.trigger_due d ON d.trigger_id = t.id JOIN rota.job j ON j.id = t.job_id
+             WHERE t.name = fire.name
+            UNION ALL
+            SELECT rota.route_of(j.handler, j.priority), j.id, NULL, rota.run_lane(j.id, NULL, NULL), j.held
+              FROM rota.job j
+             WHERE j.name = fire.name AND NOT EXISTS (SELECT FROM rota.trigger t WHERE t.name = fire.name)) w;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no trigger and no job is called "%"', fire.name USING ERRCODE = '22023';
+    END IF;
+    hold := CASE WHEN one.held THEN 'P' WHEN one.bucket IS NOT NULL THEN 'R' END;
+    INSERT INTO rota.pending AS p (route, due, job_id, trigger_id, scheduled_at, lane, bucket, held, held_due)
+    VALUES (CASE WHEN one.lane IS NULL THEN one.route ELSE -one.route END, CASE WHEN hold IS NULL THEN now() ELSE 'infinity' END,
+            one.job_id, one.trigger_id, now(), one.lane, one.bucket, hold, CASE WHEN hold IS NOT NULL THEN now() END)
+    RETURNING p.id INTO run;
+    IF hold = 'R' THEN
+        PERFORM rota.rate_tell(ARRAY[one.bucket], ARRAY[one.job_id], ARRAY[now()]);
+    ELSIF hold IS NULL THEN
+        PERFORM rota.wake(CASE WHEN one.lane IS NULL THEN '' ELSE 'lane' END);
+    END IF;
+    RETURN run;
 END $$;
 
 -- ---- again ----
@@ -79,7 +115,8 @@ DECLARE
     fresh bigint;
 BEGIN
     FOR one IN
-        SELECT DISTINCT ON (h.id) h.id, h.task, h.trigger, h.data, j.id AS job_id, t.id AS trigger_id
+        SELECT DISTINCT ON (h.id) h.id, h.task, h.trigger, h.data, j.id AS job_id, t.id AS trigger_id, j.handler,
+               coalesce(t.priority, j.priority) AS priority
           FROM rota.task_history h LEFT JOIN rota.job j ON j.name = h.task
                LEFT JOIN rota.trigger t ON t.name = h.trigger AND t.job_id = j.id
          WHERE h.id = ANY (runs)
@@ -96,6 +133,9 @@ BEGIN
                SET trigger_id = one.trigger_id,
                    earlier = jsonb_build_array(jsonb_build_object('outcome', 'run again', 'run', one.id))
              WHERE p.id = fresh;
+            IF one.trigger_id IS NOT NULL THEN -- whose data may say another lane, or another rate
+                PERFORM rota.pending_replace(fresh, one.data, rota.route_of(one.handler, one.priority), NULL);
+            END IF;
             UPDATE rota.settled s SET by_run = fresh WHERE s.run_id = one.id;
         END IF;
         RETURN QUERY SELECT one.id::bigint, fresh;
@@ -130,20 +170,37 @@ $$;
 -- ---- who is told ----
 
 -- Final failures, just written into the history by this transaction, of jobs that have one to be told:
--- that one is queued with the outcome as its data.
+-- that one is queued with the outcome as its data, however full its queue is. Nothing of it may keep a run
+-- from being over.
 CREATE FUNCTION rota.failures_tell(runs bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    one record;
+    untold json[];
 BEGIN
-    PERFORM rota.enqueue_runs(w.told, w.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
-       FROM (SELECT t.name AS told,
-                    array_agg(json_build_object('run', h.id, 'job', h.task, 'trigger', h.trigger, 'status', h.status,
-                                                'outcome', h.outcome, 'attempt', h.attempt, 'node', h.node,
-                                                'scheduled_at', h.scheduled_at, 'ended_at', h.ended_at,
-                                                'exception', h.task_details -> 'exception',
-                                                'message', h.task_details -> 'message') ORDER BY h.id) AS data
-               FROM rota.task_history h JOIN rota.job j ON j.name = h.task JOIN rota.job t ON t.name = j.on_failure
-              WHERE h.id = ANY (runs) AND h.ended_at = now() AND h.status <> 'success' AND h.outcome <> 'cancelled'
-              GROUP BY t.name) w;
+    FOR one IN
+        SELECT t.name AS told,
+               array_agg(json_build_object('run', h.id, 'job', h.task, 'trigger', h.trigger, 'status', h.status,
+                                           'outcome', h.outcome, 'attempt', h.attempt, 'node', h.node,
+                                           'scheduled_at', h.scheduled_at, 'ended_at', h.ended_at,
+                                           'exception', h.task_details -> 'exception',
+                                           'message', h.task_details -> 'message') ORDER BY h.id) AS data
+          FROM rota.task_history h JOIN rota.job j ON j.name = h.task JOIN rota.job t ON t.name = j.on_failure
+         WHERE h.id = ANY (runs) AND h.ended_at = now() AND h.status <> 'success' AND h.outcome <> 'cancelled'
+         GROUP BY t.name
+    LOOP
+        BEGIN
+            SELECT array_agg(one.data[e.place]) FILTER (WHERE e.conflict = 'undecided') INTO untold
+              FROM rota.enqueue_runs(one.told, one.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true)
+                   WITH ORDINALITY AS e(run_id, conflict, place);
+            IF untold IS NOT NULL THEN -- rather twice than not at all
+                PERFORM rota.enqueue_runs(one.told, untold, NULL, NULL, array_fill(NULL::text, ARRAY[cardinality(untold)]), NULL,
+                                          NULL, NULL, NULL, NULL, NULL, true);
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value OR untranslatable_character THEN
+            RAISE WARNING 'job "%" is not told of a failure: %', one.told, SQLERRM;
+        END;
+    END LOOP;
 END $$;
 
 -- All that follows the end of runs whose history this transaction has written.
@@ -153,6 +210,28 @@ BEGIN
     PERFORM rota.extras_end(runs);
     PERFORM rota.failures_tell(runs);
     DELETE FROM rota.cancel_request c WHERE c.run_id = ANY (runs);
+END $$;
+
+-- ---- who may ----
+
+-- These run as the owner of the schema, so that nobody needs to write to its tables. What they call is not
+-- for others, and they are for those with the role only: USAGE on the schema is given to readers, too.
+REVOKE EXECUTE ON FUNCTION
+    rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean),
+    rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval),
+    rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, interval, text, boolean, boolean),
+    rota.fire(text), rota.cancel(bigint, text) FROM PUBLIC;
+DO $$
+BEGIN
+    IF to_regclass('rota.access') IS NOT NULL THEN
+        INSERT INTO rota.access (role, privilege) VALUES
+            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean)'),
+            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval)'),
+            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, '
+                         'interval, text, boolean, boolean)'),
+            ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text)');
+        PERFORM rota.grant_access();
+    END IF;
 END $$;
 
 INSERT INTO rota.schema_version (version, name, needs) VALUES (8, '0008_requests', 1);
