@@ -87,7 +87,7 @@ struct plan_run {
 struct apply_plan {
     struct manifest_set *set;
     const struct apply_options *options;
-    PGresult *job_rows, *trigger_rows, *calendar_rows;
+    PGresult *job_rows, *trigger_rows, *calendar_rows, *told_rows;
     struct found_job *found_jobs;
     size_t found_job_count;
     struct found_trigger *found_triggers; /* by name */
@@ -115,6 +115,9 @@ void plan_free(struct apply_plan *plan);
 /* Take the results over: jobs, calendars (apply_calendar.h), triggers. */
 void plan_take_jobs(struct apply_plan *plan, PGresult *rows);
 void plan_take_triggers(struct apply_plan *plan, PGresult *rows);
+
+/* It is there, and will not be. Once jobs are compared. */
+bool plan_job_goes(const struct apply_plan *plan, const char *name);
 
 /* What is new, changed, gone. -1 with problems of the set where a name belongs to another source.
  */
