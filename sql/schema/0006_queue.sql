@@ -354,7 +354,7 @@ BEGIN
                                         j.unique_for_ms * interval '1 ms', mode) t ON t.key = k.key;
         SELECT coalesce(array_agg(i.id ORDER BY i.id), '{}'), coalesce(array_agg(i.one ORDER BY i.id), '{}') INTO inserted, bodies
           FROM unnest(ids, chosen, enqueue_runs.data) AS i(id, taken, one) WHERE i.id = i.taken;
-        is_extra := true; -- its end gives the key back
+        is_extra := is_extra OR known.keys IS NOT NULL; -- its end gives the key back
         IF 'replaced' = ANY (conflicts) THEN
             UPDATE rota.run_extra x
                SET expires_at = expires, traceparent = coalesce(enqueue_runs.traceparent, x.traceparent)

@@ -24,16 +24,17 @@ DECLARE
     one record;
 BEGIN
     FOR turn IN 1 .. 5 LOOP -- a run that comes back from a node between two statements is looked for again
-        FOR one IN
-            SELECT c.run_id, c.reason FROM rota.cancel_request c
-              JOIN rota.pending p ON p.id = c.run_id WHERE c.run_id = ANY (open) ORDER BY c.run_id
+        FOR one IN -- in the order of their ids, so that two who cancel many do not deadlock
+            SELECT w.reason, array_agg(w.id ORDER BY w.id) AS ids
+              FROM (SELECT p.id, c.reason FROM rota.cancel_request c JOIN rota.pending p ON p.id = c.run_id
+                     WHERE c.run_id = ANY (open) ORDER BY p.id FOR UPDATE OF p) w
+             GROUP BY w.reason
         LOOP
-            IF rota.pending_end(ARRAY[one.run_id], 'cancelled', one.reason) = 1 THEN
-                ended := ended || one.run_id;
-                RETURN QUERY SELECT one.run_id::bigint, 'cancelled';
-            END IF;
+            PERFORM rota.pending_end(one.ids, 'cancelled', one.reason);
+            ended := ended || one.ids;
+            RETURN QUERY SELECT i.id, 'cancelled' FROM unnest(one.ids) AS i(id);
         END LOOP;
-        open := ARRAY(SELECT o.id FROM unnest(open) AS o(id) WHERE o.id <> ALL (ended));
+        open := ARRAY(SELECT o.id FROM unnest(open) AS o(id) EXCEPT SELECT e.id FROM unnest(ended) AS e(id));
         EXIT WHEN NOT EXISTS (SELECT FROM unnest(open) AS o(id) WHERE rota.run_place(o.id) = 'pending');
     END LOOP;
     RETURN QUERY SELECT w.id, CASE w.place WHEN 'over' THEN 'finished' WHEN 'claimed' THEN 'requested'
@@ -57,6 +58,22 @@ BEGIN
         PERFORM pg_notify('rota.wake', 'cancel');
     END IF;
     RETURN what;
+END $$;
+
+-- The same for many; each is answered once.
+CREATE FUNCTION rota.cancel_many(runs bigint[], reason text DEFAULT 'cancelled') RETURNS TABLE (run_id bigint, answer text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO rota.cancel_request (run_id, reason)
+    SELECT DISTINCT r.id, left(coalesce(cancel_many.reason, 'cancelled'), 250) FROM unnest(runs) AS r(id)
+     WHERE r.id IS NOT NULL ORDER BY r.id
+    ON CONFLICT (run_id) DO NOTHING;
+    RETURN QUERY SELECT a.run_id, a.answer FROM rota.cancel_act(ARRAY(SELECT DISTINCT r.id FROM unnest(runs) AS r(id)
+                                                                       WHERE r.id IS NOT NULL ORDER BY r.id)) a;
+    IF EXISTS (SELECT FROM rota.cancel_request c WHERE c.run_id = ANY (runs)) THEN
+        PERFORM pg_notify('rota.wake', 'cancel');
+    END IF;
 END $$;
 
 -- ---- one more ----
@@ -112,46 +129,67 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     one record;
-    fresh bigint;
+    again record;
+    fresh bigint[];
 BEGIN
     FOR one IN
-        SELECT DISTINCT ON (h.id) h.id, h.task, h.trigger, h.data, j.id AS job_id, t.id AS trigger_id, j.handler,
-               coalesce(t.priority, j.priority) AS priority
-          FROM rota.task_history h LEFT JOIN rota.job j ON j.name = h.task
-               LEFT JOIN rota.trigger t ON t.name = h.trigger AND t.job_id = j.id
-         WHERE h.id = ANY (runs)
-         ORDER BY h.id, h.ended_at DESC
+        SELECT w.task, w.job_id, array_agg(w.id ORDER BY w.id) AS ids
+          FROM (SELECT DISTINCT h.id, h.task, j.id AS job_id FROM rota.task_history h LEFT JOIN rota.job j ON j.name = h.task
+                 WHERE h.id = ANY (runs)) w
+         GROUP BY w.task, w.job_id ORDER BY w.task
     LOOP
-        fresh := NULL;
-        IF one.job_id IS NOT NULL THEN
-            INSERT INTO rota.settled AS s (run_id) VALUES (one.id)
-            ON CONFLICT (run_id) DO UPDATE SET settled_at = now() WHERE twice;
-            CONTINUE WHEN NOT FOUND;
-            SELECT e.run_id INTO fresh
-              FROM rota.enqueue_runs(one.task, ARRAY[one.data], NULL, NULL, ARRAY[NULL]::text[], NULL, NULL, NULL, NULL, NULL, NULL) e;
-            UPDATE rota.pending p
-               SET trigger_id = one.trigger_id,
-                   earlier = jsonb_build_array(jsonb_build_object('outcome', 'run again', 'run', one.id))
-             WHERE p.id = fresh;
-            IF one.trigger_id IS NOT NULL THEN -- whose data may say another lane, or another rate
-                PERFORM rota.pending_replace(fresh, one.data, rota.route_of(one.handler, one.priority), NULL);
-            END IF;
-            UPDATE rota.settled s SET by_run = fresh WHERE s.run_id = one.id;
+        IF one.job_id IS NULL THEN
+            RETURN QUERY SELECT i.id, NULL::bigint FROM unnest(one.ids) AS i(id);
+            CONTINUE;
         END IF;
-        RETURN QUERY SELECT one.id::bigint, fresh;
+        WITH won AS (
+            INSERT INTO rota.settled AS s (run_id) SELECT i.id FROM unnest(one.ids) AS i(id) ORDER BY i.id
+            ON CONFLICT (run_id) DO UPDATE SET settled_at = now() WHERE twice
+            RETURNING s.run_id
+        )
+        SELECT array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.data ORDER BY w.id) AS data,
+               array_agg(w.trigger_id ORDER BY w.id) AS triggers, array_agg(w.route ORDER BY w.id) AS routes,
+               count(w.trigger_id) AS fired
+          INTO again
+          FROM (SELECT DISTINCT ON (h.id) h.id, h.data, t.id AS trigger_id,
+                       CASE WHEN t.id IS NOT NULL THEN rota.route_of(j.handler, coalesce(t.priority, j.priority)) END AS route
+                  FROM won JOIN rota.task_history h ON h.id = won.run_id JOIN rota.job j ON j.id = one.job_id
+                       LEFT JOIN rota.trigger t ON t.name = h.trigger AND t.job_id = j.id
+                 ORDER BY h.id, h.ended_at DESC) w;
+        CONTINUE WHEN again.ids IS NULL;
+        fresh := ARRAY(SELECT e.run_id
+                         FROM rota.enqueue_runs(one.task, again.data, NULL, NULL, array_fill(NULL::text, ARRAY[cardinality(again.ids)]),
+                                                NULL, NULL, NULL, NULL, NULL, NULL)
+                              WITH ORDINALITY AS e(run_id, conflict, place) ORDER BY e.place);
+        UPDATE rota.pending p
+           SET trigger_id = w.trigger_id,
+               earlier = jsonb_build_array(jsonb_build_object('outcome', 'run again', 'run', w.id))
+          FROM unnest(fresh, again.ids, again.triggers) AS w(fresh, id, trigger_id)
+         WHERE p.id = w.fresh;
+        IF again.fired > 0 THEN -- whose data may say another lane, or another rate
+            PERFORM rota.pending_replace(w.fresh, w.data, w.route, NULL)
+               FROM unnest(fresh, again.data, again.routes) AS w(fresh, data, route) WHERE w.route IS NOT NULL;
+        END IF;
+        UPDATE rota.settled s SET by_run = w.fresh FROM unnest(fresh, again.ids) AS w(fresh, id) WHERE s.run_id = w.id;
+        RETURN QUERY SELECT w.id, w.fresh FROM unnest(fresh, again.ids) AS w(fresh, id);
     END LOOP;
 END $$;
 
--- Failed runs of the history that nobody has settled yet: what is run again or discarded in bulk.
+-- Failed runs of the history that nobody has settled yet, oldest first: what is run again or discarded in
+-- bulk. outcome: NULL for all but cancelled and expired, which somebody wanted. beyond: the newest id of those
+-- that ended at `since` and were seen already. runnable: only those whose job is there.
 CREATE FUNCTION rota.dead_runs(job text DEFAULT NULL, outcome text DEFAULT NULL, since timestamptz DEFAULT NULL,
-                               until timestamptz DEFAULT NULL, at_most bigint DEFAULT 1000)
-RETURNS SETOF bigint
+                               until timestamptz DEFAULT NULL, at_most bigint DEFAULT 1000, beyond bigint DEFAULT NULL,
+                               runnable boolean DEFAULT false)
+RETURNS TABLE (id bigint, task text, outcome text, ended_at timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT h.id FROM rota.task_history h
+    SELECT h.id, h.task, h.outcome, h.ended_at FROM rota.task_history h
      WHERE h.status <> 'success' AND (dead_runs.job IS NULL OR h.task = dead_runs.job)
-       AND (dead_runs.outcome IS NULL OR h.outcome = dead_runs.outcome)
+       AND CASE WHEN $2 IS NULL THEN h.outcome NOT IN ('cancelled', 'expired') ELSE h.outcome = $2 END
        AND h.ended_at >= coalesce(dead_runs.since, '-infinity') AND h.ended_at < coalesce(dead_runs.until, 'infinity')
+       AND (dead_runs.beyond IS NULL OR (h.ended_at, h.id) > (dead_runs.since, dead_runs.beyond))
        AND NOT EXISTS (SELECT FROM rota.settled s WHERE s.run_id = h.id)
+       AND (NOT dead_runs.runnable OR EXISTS (SELECT FROM rota.job j WHERE j.name = h.task))
      ORDER BY h.ended_at, h.id LIMIT dead_runs.at_most
 $$;
 
@@ -220,7 +258,7 @@ REVOKE EXECUTE ON FUNCTION
     rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean),
     rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval),
     rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, interval, text, boolean, boolean),
-    rota.fire(text), rota.cancel(bigint, text) FROM PUBLIC;
+    rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text) FROM PUBLIC;
 DO $$
 BEGIN
     IF to_regclass('rota.access') IS NOT NULL THEN
@@ -229,7 +267,7 @@ BEGIN
             ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval)'),
             ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, '
                          'interval, text, boolean, boolean)'),
-            ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text)');
+            ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text)');
         PERFORM rota.grant_access();
     END IF;
 END $$;
