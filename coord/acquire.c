@@ -508,6 +508,7 @@ static void on_asked(void *arg, const struct store_answer *answer)
     member_clock(node, row_time(answer->result, 0, WORK_KINDS), a->asked_boot_us);
     for (int work = 0; work < WORK_KINDS; work++)
         wake_next(node, (enum work)work, row_time(answer->result, 0, work));
+    wake_route_seen(node, row_int32(answer->result, 0, WORK_KINDS + 1));
     end_step(a);
 }
 

@@ -52,4 +52,6 @@ SELECT EXISTS (SELECT FROM mine),
        (SELECT n.wish FROM mine m JOIN rota.node n ON n.name = m.node),
        (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node),
        -- the oldest binary that may work on this schema
-       (SELECT coalesce(max(v.needs), 0) FROM rota.schema_version v)
+       (SELECT coalesce(max(v.needs), 0) FROM rota.schema_version v),
+       -- whether it is one of the two that have run for longest: they look after the leader
+       $1::integer = ANY (ARRAY(SELECT i.id FROM rota.incarnation i WHERE i.state = 'running' ORDER BY i.id LIMIT 2))

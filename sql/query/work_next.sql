@@ -1,5 +1,5 @@
 -- When the next trigger and the next run of these routes are due, the next of either that belongs to a
--- lane, and what time it is.
+-- lane, what time it is, and the newest route.
 -- $1 routes: those with room
 -- on: work
 SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
@@ -12,4 +12,5 @@ SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN 
              WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT p.due FROM rota.pending p WHERE p.route = -w.route ORDER BY p.due LIMIT 1) d),
-       clock_timestamp()
+       clock_timestamp(),
+       (SELECT coalesce(max(r.id), 0) FROM rota.route r)

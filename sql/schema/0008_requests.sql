@@ -259,17 +259,12 @@ REVOKE EXECUTE ON FUNCTION
     rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval),
     rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, interval, text, boolean, boolean),
     rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text) FROM PUBLIC;
-DO $$
-BEGIN
-    IF to_regclass('rota.access') IS NOT NULL THEN
-        INSERT INTO rota.access (role, privilege) VALUES
-            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean)'),
-            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval)'),
-            ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, '
-                         'interval, text, boolean, boolean)'),
-            ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text)');
-        PERFORM rota.grant_access();
-    END IF;
-END $$;
+INSERT INTO rota.access (role, privilege) VALUES
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, '
+                 'interval, text, boolean, boolean)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text)');
+SELECT rota.grant_access();
 
 INSERT INTO rota.schema_version (version, name, needs) VALUES (8, '0008_requests', 1);
