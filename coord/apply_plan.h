@@ -116,9 +116,6 @@ void plan_free(struct apply_plan *plan);
 void plan_take_jobs(struct apply_plan *plan, PGresult *rows);
 void plan_take_triggers(struct apply_plan *plan, PGresult *rows);
 
-/* It is there, and will not be. Once jobs are compared. */
-bool plan_job_goes(const struct apply_plan *plan, const char *name);
-
 /* What is new, changed, gone. -1 with problems of the set where a name belongs to another source.
  */
 int plan_compare(struct apply_plan *plan);

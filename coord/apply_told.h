@@ -13,4 +13,7 @@ int plan_read_told(struct apply_plan *plan, struct store *store, struct rota_err
 /* Once jobs are compared; problems are the set's. */
 void plan_check_told(struct apply_plan *plan);
 
+/* Whether it is there and will not be; once jobs are compared (apply_plan.c). */
+bool plan_job_goes(const struct apply_plan *plan, const char *name);
+
 #endif

@@ -2,6 +2,7 @@
  */
 #include "coord/apply_calendar.h"
 #include "coord/apply_columns.h"
+#include "coord/manifest_queue.h"
 
 #include "base/clock.h"
 #include "base/memory.h"

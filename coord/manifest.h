@@ -41,8 +41,6 @@ extern const char *const manifest_misfires[];  /* by enum misfire_policy */
 extern const char *const manifest_gaps[];      /* by enum zone_gap; the first is no word */
 extern const char *const manifest_overlaps[];  /* by enum zone_overlap; likewise */
 extern const char *const manifest_exhausted[]; /* what becomes of a trigger without a run left */
-extern const char *const manifest_untils[];    /* how long a run has its key */
-extern const char *const manifest_conflicts[]; /* what becomes of a run whose key is taken */
 extern const char *const manifest_weekdays[];  /* from MON to SUN */
 
 struct manifest_trigger {
@@ -91,15 +89,12 @@ struct manifest_job {
     int64_t lane_limit; /* runs at once; MANIFEST_UNSET: any number */
     char *lane_key;     /* JSON pointer into the data, each value a lane; NULL: one for all */
     int64_t persist_data;
-    int64_t on_exhausted;                        /* place in manifest_exhausted[] */
-    int64_t max_pending;                         /* waiting runs; MANIFEST_UNSET: any number */
-    int64_t expires_in_ms;                       /* MANIFEST_UNSET: never */
-    char *on_failure;                            /* the job that is told; NULL: none */
-    int64_t rate_limit, rate_per_ms, rate_burst; /* MANIFEST_UNSET, all three: none */
-    char *rate_key;                              /* JSON pointer; NULL: one rate for all */
-    char *unique_key; /* JSON pointer, "" for the whole data; NULL: given by who enqueues */
-    int64_t unique_until, unique_conflict; /* places in manifest_…; MANIFEST_UNSET: by default */
-    int64_t unique_for_ms;                 /* MANIFEST_UNSET: no longer than that */
+    int64_t on_exhausted;                                 /* place in manifest_exhausted[] */
+    int64_t max_pending, expires_in_ms;                   /* MANIFEST_UNSET: no bound, never */
+    char *on_failure;                                     /* the job that is told; NULL: none */
+    int64_t rate_limit, rate_per_ms, rate_burst;          /* MANIFEST_UNSET, all three: none */
+    char *rate_key, *unique_key;                          /* JSON pointers; see manifest_queue.h */
+    int64_t unique_until, unique_conflict, unique_for_ms; /* MANIFEST_UNSET: by default */
     struct manifest_trigger *triggers;
     size_t trigger_count;
     char *definition;

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "coord/manifest_calendar.h"
 #include "coord/manifest_definition.h"
+#include "coord/manifest_queue.h"
 
 #include <assert.h>
 #include <stdio.h>

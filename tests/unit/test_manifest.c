@@ -169,40 +169,6 @@ static const struct refusal job_refusals[] = {
     {DURABLE(",\"disallow_concurrent\":true,\"concurrency\":{\"limit\":1}"),
      "m:2:86: job \"j\" has both \"disallow_concurrent\" and \"concurrency\"; give one of them: "
      "\"disallow_concurrent\": true is a limit of 1 without a key"},
-    {DURABLE(",\"rate\":7"), "m:2:52: job \"j\", rate must be an object, not a number"},
-    {DURABLE(",\"rate\":{\"per\":\"1m\"}"),
-     "m:2:52: job \"j\", rate has no \"limit\"; add the number of runs that may start in that "
-     "time, for example \"limit\": 100"},
-    {DURABLE(",\"rate\":{\"limit\":1}"),
-     "m:2:52: job \"j\", rate has no \"per\"; add the time, for example \"per\": \"1m\""},
-    {DURABLE(",\"rate\":{\"limit\":0,\"per\":\"1m\"}"),
-     "m:2:61: job \"j\", rate: \"limit\" must be a whole number from 1 to 1000000, not 0"},
-    {DURABLE(",\"rate\":{\"limit\":1,\"per\":\"0s\"}"),
-     "m:2:69: job \"j\", rate: \"per\" must be a duration from 1ms to 366d such as "},
-    {DURABLE(",\"rate\":{\"limit\":1,\"per\":\"1s\",\"burst\":0}"),
-     "m:2:82: job \"j\", rate: \"burst\" must be a whole number from 1 to 1000000, not 0"},
-    {DURABLE(",\"rate\":{\"limit\":1,\"per\":\"1s\",\"key\":\"\"}"),
-     "m:2:80: job \"j\", rate: \"key\" must be a JSON pointer "},
-    {DURABLE(",\"rate\":{\"limit\":1,\"par\":\"1s\"}"),
-     "m:2:63: job \"j\", rate: unknown key \"par\"; did you mean \"per\"?"},
-    {DURABLE(",\"unique\":{}"), "m:2:54: job \"j\", unique says nothing; add what makes a run "
-                                "unique, for example \"key\": \"/customer\", or \"key\": \"\" "
-                                "for the whole data"},
-    {DURABLE(",\"unique\":true"), "m:2:54: job \"j\", unique must be an object, not a boolean"},
-    {DURABLE(",\"unique\":{\"key\":\"customer\"}"),
-     "m:2:61: job \"j\", unique: \"key\" must be a JSON pointer "},
-    {DURABLE(",\"unique\":{\"until\":\"over\"}"), "m:2:63: job \"j\", unique: \"until\" must be "
-                                                  "\"started\" or \"finished\", not \"over\""},
-    {DURABLE(",\"unique\":{\"on_conflict\":\"replac\"}"),
-     "m:2:69: job \"j\", unique: \"on_conflict\" must be \"reject\", \"existing\", \"replace\" "
-     "or \"keep_time\" (did you mean \"replace\"?), not \"replac\""},
-    {DURABLE(",\"unique\":{\"for\":5}"), "m:2:61: job \"j\", unique: \"for\" must be a duration "},
-    {DURABLE(",\"on_failure\":\"\""), "m:2:58: job \"j\": \"on_failure\" must be a string of 1 to "
-                                      "254 characters without control characters, not \"\""},
-    {DURABLE(",\"max_pending\":0"),
-     "m:2:59: job \"j\": \"max_pending\" must be a whole number from 1 to 1000000, not 0"},
-    {DURABLE(",\"expires_in\":\"0s\""),
-     "m:2:58: job \"j\": \"expires_in\" must be a duration from 1ms to 36500d such as "},
     {DURABLE(",\"lease\":\"1m\""), "m:2:45: " LATER("job \"j\"", "lease")},
 };
 
