@@ -174,6 +174,7 @@ DECLARE
     before text[];
     one record;
     won text[];
+    mine text[]; -- keys that are locked
     done text[];
     turns integer := 0;
     snapshot boolean := current_setting('transaction_isolation') <> 'read committed';
@@ -181,6 +182,7 @@ BEGIN
     LOOP
         turns := turns + 1;
         done := '{}';
+        mine := '{}';
         before := open;
         BEGIN
             WITH made AS (
@@ -194,8 +196,8 @@ BEGIN
             SELECT coalesce(array_agg(m.key), '{}') INTO won FROM made m;
             open := ARRAY(SELECT o.key FROM unnest(open) AS o(key) EXCEPT SELECT w.key FROM unnest(won) AS w(key));
             EXIT WHEN cardinality(open) = 0;
-            PERFORM FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
-              WHERE u.job_id = job ORDER BY u.key FOR UPDATE OF u;
+            mine := ARRAY(SELECT u.key FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+                           WHERE u.job_id = job ORDER BY u.key FOR UPDATE OF u);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN -- find out which: the others need not suffer
             open := before; -- what was won is undone
             IF cardinality(open) > 1 AND turns < 3 THEN
@@ -209,6 +211,9 @@ BEGIN
                             open := array_remove(open, one.key);
                         ELSE
                             PERFORM FROM rota.unique_key u WHERE u.job_id = job AND u.key = one.key FOR UPDATE;
+                            IF FOUND THEN
+                                mine := mine || one.key::text;
+                            END IF;
                         END IF;
                     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
                         open := array_remove(open, one.key);
@@ -221,10 +226,11 @@ BEGIN
             END IF;
         END;
         EXIT WHEN cardinality(open) = 0;
-        -- a statement of its own: it sees where the holders are, now that their keys are locked
+        -- A statement of its own: it sees where the holders are, now that their keys are locked. A key that was
+        -- given back in between, and perhaps taken anew, is not: it has another turn.
         FOR one IN
             SELECT u.key, u.run_id, u.until_started, u.keep_until, rota.run_place(u.run_id) AS place, w.run, w.one
-              FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+              FROM rota.unique_key u JOIN unnest(mine) AS o(key) ON u.key = o.key
                    JOIN unnest(keys, runs, keys_take.data) AS w(key, run, one) ON w.key = o.key
              WHERE u.job_id = job ORDER BY u.key
         LOOP
@@ -561,6 +567,20 @@ BEGIN
     RETURN cardinality(gone);
 END $$;
 
+-- Keys of runs that are over go. Not those that somebody is just asking for: he has the key and may wait for
+-- the run, which whoever ends it has. A key that stays holds nothing, and the sweep finds it. Returns how many.
+CREATE FUNCTION rota.keys_free(runs bigint[]) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    WITH mine AS MATERIALIZED (
+        SELECT u.job_id, u.key FROM rota.unique_key u
+         WHERE u.run_id = ANY (runs) AND coalesce(u.keep_until, '-infinity') <= now()
+           FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM rota.unique_key u USING mine m WHERE u.job_id = m.job_id AND u.key = m.key RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+
 -- What hangs on runs that are over goes with them: their logs to the history, their keys, their waits.
 -- Whoever watches one is told. To be called in the transaction that wrote their history.
 CREATE FUNCTION rota.extras_end(runs bigint[]) RETURNS void
@@ -569,7 +589,7 @@ DECLARE
     watched bigint[];
 BEGIN
     DELETE FROM rota.run_after a WHERE a.run_id = ANY (runs);
-    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (runs) AND coalesce(u.keep_until, '-infinity') <= now();
+    PERFORM rota.keys_free(runs);
     WITH gone AS MATERIALIZED (
         DELETE FROM rota.run_extra x WHERE x.run_id = ANY (runs) RETURNING x.run_id, x.watched, x.logs, x.logs_dropped
     ), logged AS (
@@ -602,8 +622,7 @@ BEGIN
     next_since := CASE WHEN cardinality(slice) < 100 THEN 0 ELSE slice[100] END;
     stale := ARRAY(SELECT s.id FROM unnest(slice) AS s(id) WHERE coalesce(rota.run_place(s.id), 'over') = 'over');
     DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
-    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (stale) AND coalesce(u.keep_until, '-infinity') <= now();
-    GET DIAGNOSTICS left_behind = ROW_COUNT;
+    left_behind := rota.keys_free(stale);
     RETURN NEXT;
 END $$;
 
