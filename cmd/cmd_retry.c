@@ -385,11 +385,11 @@ static int check(void *arg, struct rota_error *error)
 
 static int settle_main(bool discard, int argc, char **argv)
 {
-    static const char *const own[] = {"--failed", "--job",     "--outcome", "--since", "--until",
-                                      "--limit",  "--dry-run", "--json",    "--again", NULL};
+    static const char *const own[] = {"--again", "--failed", "--job",     "--outcome", "--since",
+                                      "--until", "--limit",  "--dry-run", "--json",    NULL};
     const struct client_command command = {.name = discard ? "discard" : "retry",
                                            .help = discard ? discard_help : retry_help,
-                                           .own = own,
+                                           .own = discard ? own + 1 : own,
                                            .take = take,
                                            .word = word,
                                            .check = check,
