@@ -262,6 +262,14 @@ int client_unknown(struct client *client, const char *noun, const char *name,
     return -1;
 }
 
+void client_plain(struct rota_error *error)
+{
+    const char *text = strstr(error->message, ": ");
+    if (error->code != ERROR_DATABASE && text != NULL &&
+        strcspn(error->message, " ") > (size_t)(text - error->message))
+        memmove(error->message, text + 2, strlen(text + 2) + 1);
+}
+
 int client_duration(const char *option, const char *text, int64_t *ret_duration_us,
                     struct rota_error *error)
 {

@@ -70,6 +70,10 @@ void client_pause(struct client *client, int64_t duration_us);
 int client_unknown(struct client *client, const char *noun, const char *name,
                    struct rota_error *error);
 
+/* What a function of the schema refuses, it says in words for users: without the statement's name.
+ */
+void client_plain(struct rota_error *error);
+
 /* A duration of an option that is not 0. 0 or -1. */
 int client_duration(const char *option, const char *text, int64_t *ret_duration_us,
                     struct rota_error *error);

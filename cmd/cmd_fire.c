@@ -24,17 +24,16 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     params_text(&params, options->name);
     int failed = store_wait(client->store, SQL_RUN_FIRE, &params, 0, &result, error);
     store_params_free(&params);
+    if (failed != 0 && store_is(error, "22023"))
+        return error_set(error, ERROR_NOT_FOUND,
+                         "no trigger and no job is called \"%s\"; `rota get triggers` and `rota "
+                         "get jobs` list them",
+                         options->name);
     if (failed != 0)
         return -1;
-    if (PQntuples(result) == 0)
-        failed = error_set(error, ERROR_NOT_FOUND,
-                           "no trigger and no job is called \"%s\"; `rota get triggers` and `rota "
-                           "get jobs` list them",
-                           options->name);
-    else
-        printf(options->json ? "{\"run\":%lld}\n" : "%lld\n", (long long)row_int64(result, 0, 0));
+    printf(options->json ? "{\"run\":%lld}\n" : "%lld\n", (long long)row_int64(result, 0, 0));
     PQclear(result);
-    return failed;
+    return 0;
 }
 
 static int take(int argc, char **argv, int *i, void *arg, struct rota_error *error)

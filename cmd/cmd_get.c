@@ -27,8 +27,8 @@ static const struct listing listings[] = {
     {"jobs",
      SQL_GET_JOBS,
      false,
-     {"name", "source", "handler", "priority", "limit", "triggers", "next_at", "paused_by",
-      "served"}},
+     {"name", "source", "handler", "priority", "limit", "max_pending", "rate", "unique", "triggers",
+      "next_at", "paused_by", "served"}},
     {"triggers",
      SQL_GET_TRIGGERS,
      false,
@@ -84,13 +84,13 @@ struct options {
 
 /* ---- the table ---- */
 
-/* A list of words or numbers, without what makes it JSON. */
+/* Words or numbers, or keys with such values, without what makes them JSON. */
 static char *list_text(const struct json_value *list)
 {
     size_t length = 0;
     char *text = mem_alloc(list->raw.length + 1);
     for (size_t i = 0; i < list->raw.length && length < CELL_MAX; i++)
-        if (strchr("[]\" ", list->raw.data[i]) == NULL)
+        if (strchr("[]{}\" ", list->raw.data[i]) == NULL)
             text[length++] = list->raw.data[i];
     text[length] = '\0';
     return text;
@@ -102,7 +102,7 @@ static char *cell_text(const struct json_value *value)
     if (value == NULL || value->type == JSON_NULL ||
         (value->type == JSON_ARRAY && value->count == 0))
         return mem_string("-");
-    if (value->type == JSON_ARRAY)
+    if (value->type == JSON_ARRAY || value->type == JSON_OBJECT)
         return list_text(value);
     char *text = value->type == JSON_STRING ? json_text(value)
                                             : mem_string_n(value->raw.data, value->raw.length);

@@ -5,6 +5,7 @@
 #include "base/instant.h"
 #include "base/memory.h"
 #include "coord/apply_calendar.h"
+#include "coord/apply_told.h"
 #include "store/store.h"
 
 #include <event2/event.h>
@@ -203,7 +204,7 @@ static int refused(const struct manifest_set *set, struct rota_error *error)
 static int prepare(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
     if (read_jobs(plan, store, error) != 0 || read_calendars(plan, store, error) != 0 ||
-        read_triggers(plan, store, error) != 0)
+        read_triggers(plan, store, error) != 0 || plan_read_told(plan, store, error) != 0)
         return -1;
     if (plan_compare(plan) != 0)
         return refused(plan->set, error);

@@ -89,6 +89,16 @@ void apply_ensure_history(struct store *store);
 /* A new revision, within the transaction: nodes read again what carries it. */
 int apply_revision(struct store *store, int64_t *ret_revision, struct rota_error *error);
 
+/* What goes, by ids, within the transaction. */
+struct apply_removal {
+    const int32_t *triggers, *jobs;
+    size_t trigger_count, job_count;
+    bool with_runs;     /* waiting runs of the triggers end, too, though their jobs stay */
+    const char *reason; /* for the history */
+};
+int apply_remove(struct store *store, const struct apply_removal *removal,
+                 int64_t *ret_runs_cancelled, struct rota_error *error);
+
 /* Tells the nodes and commits. */
 int apply_commit(struct store *store, struct rota_error *error);
 

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "coord/apply_calendar.h"
+#include "coord/apply_told.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -66,6 +67,7 @@ void plan_free(struct apply_plan *plan)
     free(plan->runs);
     PQclear(plan->job_rows);
     PQclear(plan->trigger_rows);
+    PQclear(plan->told_rows);
     plan_free_calendars(plan);
     free(plan->moves);
     *plan = (struct apply_plan){0};
@@ -95,6 +97,12 @@ static struct found_trigger *find_trigger(const struct apply_plan *plan, const c
     struct found_trigger wanted = {.name = name};
     return bsearch(&wanted, plan->found_triggers, plan->found_trigger_count, sizeof wanted,
                    compare_trigger_names);
+}
+
+bool plan_job_goes(const struct apply_plan *plan, const char *name)
+{
+    const struct found_job *found = find_job(plan, name);
+    return found != NULL && !found->declared;
 }
 
 void plan_take_jobs(struct apply_plan *plan, PGresult *rows)
@@ -215,6 +223,7 @@ int plan_compare(struct apply_plan *plan)
     for (size_t i = 0; i < plan->trigger_count; i++)
         compare_trigger(plan, &plan->triggers[i]);
     plan_check_calendars(plan);
+    plan_check_told(plan);
     if (plan->set->problems.count > 0)
         return -1;
     for (size_t i = 0; i < plan->found_job_count; i++)

@@ -87,7 +87,7 @@ struct plan_run {
 struct apply_plan {
     struct manifest_set *set;
     const struct apply_options *options;
-    PGresult *job_rows, *trigger_rows, *calendar_rows;
+    PGresult *job_rows, *trigger_rows, *calendar_rows, *told_rows;
     struct found_job *found_jobs;
     size_t found_job_count;
     struct found_trigger *found_triggers; /* by name */

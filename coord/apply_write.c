@@ -2,6 +2,7 @@
  */
 #include "coord/apply_calendar.h"
 #include "coord/apply_columns.h"
+#include "coord/manifest_queue.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -45,6 +46,19 @@ JOB_COLUMN(int64_t, job_lane_limit, job->lane_limit)
 JOB_COLUMN(const char *, job_lane_key, job->lane_key)
 JOB_COLUMN(int64_t, job_persist_data, job->persist_data)
 JOB_COLUMN(const char *, job_on_exhausted, manifest_exhausted[job->on_exhausted])
+JOB_COLUMN(int64_t, job_max_pending, job->max_pending)
+JOB_COLUMN(int64_t, job_expires_in, job->expires_in_ms)
+JOB_COLUMN(const char *, job_on_failure, job->on_failure)
+JOB_COLUMN(int64_t, job_rate_limit, job->rate_limit)
+JOB_COLUMN(int64_t, job_rate_per, job->rate_per_ms)
+JOB_COLUMN(int64_t, job_rate_burst, job->rate_burst)
+JOB_COLUMN(const char *, job_rate_key, job->rate_key)
+JOB_COLUMN(const char *, job_unique_key, job->unique_key)
+JOB_COLUMN(int64_t, job_unique_for, job->unique_for_ms)
+JOB_COLUMN(const char *, job_unique_until,
+           job->unique_until != MANIFEST_UNSET ? manifest_untils[job->unique_until] : NULL)
+JOB_COLUMN(const char *, job_unique_conflict,
+           job->unique_conflict != MANIFEST_UNSET ? manifest_conflicts[job->unique_conflict] : NULL)
 JOB_COLUMN(int64_t, job_forget,
            !job->persist_data || manifest_differs(&planned->differences, data_keys))
 JOB_COLUMN(int64_t, job_old_id, planned->was->id)
@@ -85,6 +99,17 @@ static int write_jobs(struct store *store, const void *const *rows, size_t count
     columns_bools(&columns, job_persist_data);
     columns_texts(&columns, job_on_exhausted);
     columns_bools(&columns, job_forget);
+    columns_int32s(&columns, job_max_pending);
+    columns_int64s(&columns, job_expires_in);
+    columns_texts(&columns, job_on_failure);
+    columns_int32s(&columns, job_rate_limit);
+    columns_int64s(&columns, job_rate_per);
+    columns_int32s(&columns, job_rate_burst);
+    columns_texts(&columns, job_rate_key);
+    columns_texts(&columns, job_unique_key);
+    columns_texts(&columns, job_unique_until);
+    columns_int64s(&columns, job_unique_for);
+    columns_texts(&columns, job_unique_conflict);
     return columns_run(&columns, store, SQL_MANIFEST_WRITE_JOBS, error);
 }
 
@@ -367,11 +392,36 @@ static int settle_jobs(struct apply_plan *plan, struct store *store, struct rota
     return failed;
 }
 
+/* What waits, to the rates and the bounds of now. */
+static int settle_queues(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    static const char *const rate_keys[] = {"rate", NULL};
+    static const char *const bound_keys[] = {"max_pending", NULL};
+    size_t rated = 0, bounded = 0;
+    const char **rates = mem_array(plan->job_count, sizeof *rates);
+    const char **bounds = mem_array(plan->job_count, sizeof *bounds);
+    for (size_t i = 0; i < plan->job_count; i++) {
+        const struct plan_job *job = &plan->jobs[i];
+        bool differs = false; /* what a key points to may be in the data of the job or a trigger */
+        for (size_t k = 0; k < job->job->trigger_count; k++)
+            differs |= plan->triggers[job->first_trigger + k].changed;
+        if (job->was != NULL && (manifest_differs(&job->differences, rate_keys) ||
+                                 (job->job->rate_key != NULL && (job->changed || differs))))
+            rates[rated++] = job->job->name;
+        if (job->was != NULL && manifest_differs(&job->differences, bound_keys))
+            bounds[bounded++] = job->job->name;
+    }
+    int failed = call_with_jobs(store, SQL_MANIFEST_RATES, rates, rated, error);
+    if (failed == 0)
+        failed = call_with_jobs(store, SQL_MANIFEST_COUNTED, bounds, bounded, error);
+    free(rates);
+    free(bounds);
+    return failed;
+}
+
 static int remove_undeclared(struct apply_plan *plan, struct store *store, int64_t *ret_cancelled,
                              struct rota_error *error)
 {
-    PGresult *result;
-    struct store_params params = {0};
     size_t triggers = 0, jobs = 0;
     int32_t *trigger_ids = mem_array(plan->found_trigger_count, sizeof *trigger_ids);
     int32_t *job_ids = mem_array(plan->found_job_count, sizeof *job_ids);
@@ -384,19 +434,38 @@ static int remove_undeclared(struct apply_plan *plan, struct store *store, int64
     *ret_cancelled = 0;
     int failed = 0;
     if (triggers + jobs > 0) {
-        params_int32s(&params, trigger_ids, triggers);
-        params_int32s(&params, job_ids, jobs);
-        params_int32s(&params, NULL, 0);
-        params_text(&params, "the job was removed, as its manifest declares it no more");
-        failed = store_wait(store, SQL_MANIFEST_REMOVE, &params, STORE_WITHIN, &result, error);
-        store_params_free(&params);
-    }
-    if (failed == 0 && triggers + jobs > 0) {
-        *ret_cancelled = row_int64(result, 0, 0);
-        PQclear(result);
+        const struct apply_removal removal = {
+            .triggers = trigger_ids,
+            .trigger_count = triggers,
+            .jobs = job_ids,
+            .job_count = jobs,
+            .reason = "the job was removed, as its manifest declares it no more"};
+        failed = apply_remove(store, &removal, ret_cancelled, error);
     }
     free(trigger_ids);
     free(job_ids);
+    return failed;
+}
+
+int apply_remove(struct store *store, const struct apply_removal *removal,
+                 int64_t *ret_runs_cancelled, struct rota_error *error)
+{
+    PGresult *result;
+    struct store_params params = {0};
+    params_int32s(&params, removal->jobs, removal->job_count);
+    params_int32s(&params, removal->triggers, removal->with_runs ? removal->trigger_count : 0);
+    params_text(&params, removal->reason);
+    int failed = store_wait(store, SQL_MANIFEST_END, &params, STORE_WITHIN, &result, error);
+    store_params_free(&params);
+    if (failed != 0)
+        return -1;
+    *ret_runs_cancelled = row_int64(result, 0, 0);
+    PQclear(result);
+    params = (struct store_params){0};
+    params_int32s(&params, removal->triggers, removal->trigger_count);
+    params_int32s(&params, removal->jobs, removal->job_count);
+    failed = store_wait(store, SQL_MANIFEST_REMOVE, &params, STORE_WITHIN, NULL, error);
+    store_params_free(&params);
     return failed;
 }
 
@@ -430,6 +499,8 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
         failed = fire_due(plan, store, error);
     if (failed == 0)
         failed = settle_jobs(plan, store, error);
+    if (failed == 0)
+        failed = settle_queues(plan, store, error);
     if (failed == 0) /* last: a trigger that went to another job has left its old one by now */
         failed = remove_undeclared(plan, store, ret_runs_cancelled, error);
     if (failed == 0)

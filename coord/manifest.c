@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "coord/manifest_calendar.h"
+#include "coord/manifest_queue.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ struct top {
 struct job_reading {
     struct manifest_job job;
     int64_t disallow_concurrent;
-    const struct json_value *retry, *triggers, *concurrency;
+    const struct json_value *retry, *triggers, *concurrency, *rate, *unique;
 };
 
 #define TOP(field) offsetof(struct top, field)
@@ -63,9 +64,11 @@ static const struct manifest_key job_keys[] = {
     {"concurrency", KEY_VALUE, JOB(concurrency)},
     {"persist_data", KEY_FLAG, JOB(job.persist_data)},
     {"on_exhausted", KEY_CHOICE, JOB(job.on_exhausted), .choices = manifest_exhausted},
-    {"rate", KEY_LATER},
-    {"on_failure", KEY_LATER},
-    {"max_pending", KEY_LATER},
+    {"rate", KEY_VALUE, JOB(rate)},
+    {"unique", KEY_VALUE, JOB(unique)},
+    {"on_failure", KEY_NAME, JOB(job.on_failure), 1, MANIFEST_NAME_MAX},
+    {"max_pending", KEY_NUMBER, JOB(job.max_pending), 1, MANIFEST_PENDING_MAX},
+    {"expires_in", KEY_DURATION_MS, JOB(job.expires_in_ms), US_PER_MS, MANIFEST_DURATION_MAX_US},
     {"lease", KEY_LATER},
 };
 
@@ -128,17 +131,6 @@ static void settle_retry(struct manifest_job *job)
         job->retry_max_ms = MANIFEST_RETRY_MAX_MS;
 }
 
-/* RFC 6901, and not the empty pointer: what the whole data tells apart is no key. */
-static bool is_pointer(const char *text)
-{
-    if (text[0] != '/')
-        return false;
-    for (const char *at = text; *at != '\0'; at++)
-        if (at[0] == '~' && at[1] != '0' && at[1] != '1')
-            return false;
-    return true;
-}
-
 /* Its name for messages is as long as that of the job and a word. */
 static void read_concurrency(struct manifest_reader *reader, const char *job_what,
                              struct job_reading *reading)
@@ -157,14 +149,7 @@ static void read_concurrency(struct manifest_reader *reader, const char *job_wha
                   reading);
     manifest_want(reader, concurrency, what, "limit",
                   "add the number of runs that may run at once, for example \"limit\": 1");
-    const struct json_value *key = json_get(&reader->json, concurrency, "key");
-    if (reading->job.lane_key != NULL && !is_pointer(reading->job.lane_key)) {
-        char shown[MANIFEST_WHAT_SIZE];
-        manifest_problem(reader, key,
-                         "%s: \"key\" must be a JSON pointer (RFC 6901) into the data such as "
-                         "\"/customer\", with ~0 for ~ and ~1 for / in a name, not %s",
-                         what, manifest_shown(key, shown));
-    }
+    manifest_check_pointer(reader, concurrency, what, reading->job.lane_key);
 }
 
 static void read_job(struct manifest_reader *reader, const struct json_value *object, size_t number,
@@ -183,6 +168,14 @@ static void read_job(struct manifest_reader *reader, const struct json_value *ob
                                       .retry_jitter = MANIFEST_RETRY_JITTER,
                                       .max_crashes = MANIFEST_CRASHES,
                                       .lane_limit = MANIFEST_UNSET,
+                                      .max_pending = MANIFEST_UNSET,
+                                      .expires_in_ms = MANIFEST_UNSET,
+                                      .rate_limit = MANIFEST_UNSET,
+                                      .rate_per_ms = MANIFEST_UNSET,
+                                      .rate_burst = MANIFEST_UNSET,
+                                      .unique_until = MANIFEST_UNSET,
+                                      .unique_for_ms = MANIFEST_UNSET,
+                                      .unique_conflict = MANIFEST_UNSET,
                                       .offset = manifest_offset(reader, object),
                                   }};
     if (manifest_is_object(reader, object, what)) {
@@ -197,6 +190,10 @@ static void read_job(struct manifest_reader *reader, const struct json_value *ob
             read_concurrency(reader, what, &reading);
         else if (reading.disallow_concurrent)
             reading.job.lane_limit = 1;
+        if (reading.rate != NULL)
+            manifest_read_rate(reader, reading.rate, what, &reading.job);
+        if (reading.unique != NULL)
+            manifest_read_unique(reader, reading.unique, what, &reading.job);
         manifest_read_triggers(reader, reading.triggers, what, &reading.job);
         if (!reading.job.durable && (reading.triggers == NULL || reading.triggers->count == 0))
             manifest_problem(reader, object,

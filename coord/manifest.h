@@ -89,7 +89,12 @@ struct manifest_job {
     int64_t lane_limit; /* runs at once; MANIFEST_UNSET: any number */
     char *lane_key;     /* JSON pointer into the data, each value a lane; NULL: one for all */
     int64_t persist_data;
-    int64_t on_exhausted; /* place in manifest_exhausted[] */
+    int64_t on_exhausted;                                 /* place in manifest_exhausted[] */
+    int64_t max_pending, expires_in_ms;                   /* MANIFEST_UNSET: no bound, never */
+    char *on_failure;                                     /* the job that is told; NULL: none */
+    int64_t rate_limit, rate_per_ms, rate_burst;          /* MANIFEST_UNSET, all three: none */
+    char *rate_key, *unique_key;                          /* JSON pointers; see manifest_queue.h */
+    int64_t unique_until, unique_conflict, unique_for_ms; /* MANIFEST_UNSET: by default */
     struct manifest_trigger *triggers;
     size_t trigger_count;
     char *definition;

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "coord/manifest_calendar.h"
 #include "coord/manifest_definition.h"
+#include "coord/manifest_queue.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -133,6 +134,35 @@ static void put_concurrency(struct buffer *out, const struct manifest_job *job)
     put_object(out, "concurrency", &concurrency);
 }
 
+static void put_rate(struct buffer *out, const struct manifest_job *job)
+{
+    struct buffer rate = {0};
+    if (job->rate_limit == MANIFEST_UNSET)
+        return;
+    buffer_char(&rate, '{');
+    put_number(&rate, "limit", job->rate_limit, MANIFEST_UNSET);
+    put_duration_ms(&rate, "per", job->rate_per_ms, MANIFEST_UNSET);
+    put_number(&rate, "burst", job->rate_burst, job->rate_limit);
+    put_text(&rate, "key", job->rate_key, NULL);
+    put_object(out, "rate", &rate);
+}
+
+static void put_unique(struct buffer *out, const struct manifest_job *job)
+{
+    struct buffer unique = {0};
+    buffer_char(&unique, '{');
+    put_text(&unique, "key", job->unique_key, NULL);
+    if (job->unique_until != MANIFEST_UNSET)
+        put_text(&unique, "until", manifest_untils[job->unique_until], NULL);
+    put_duration_ms(&unique, "for", job->unique_for_ms, MANIFEST_UNSET);
+    if (job->unique_conflict != MANIFEST_UNSET)
+        put_text(&unique, "on_conflict", manifest_conflicts[job->unique_conflict], NULL);
+    if (unique.length > 1)
+        put_object(out, "unique", &unique);
+    buffer_free(&unique);
+}
+
+/* The newest keys come last, and only where they are used: see above. */
 void manifest_define_job(struct manifest_job *job)
 {
     struct buffer out = {0};
@@ -150,6 +180,11 @@ void manifest_define_job(struct manifest_job *job)
     put_concurrency(&out, job);
     put_flag(&out, "persist_data", job->persist_data, false);
     put_text(&out, "on_exhausted", manifest_exhausted[job->on_exhausted], manifest_exhausted[0]);
+    put_number(&out, "max_pending", job->max_pending, MANIFEST_UNSET);
+    put_duration_ms(&out, "expires_in", job->expires_in_ms, MANIFEST_UNSET);
+    put_text(&out, "on_failure", job->on_failure, NULL);
+    put_rate(&out, job);
+    put_unique(&out, job);
     job->definition = take_text(&out);
 }
 

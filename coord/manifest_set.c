@@ -45,6 +45,9 @@ static void job_free(struct manifest_job *job)
     free(job->description);
     free(job->handler);
     free(job->lane_key);
+    free(job->on_failure);
+    free(job->rate_key);
+    free(job->unique_key);
     free(job->definition);
 }
 

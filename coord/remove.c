@@ -12,6 +12,7 @@ struct finding {
     int32_t *triggers; /* that go */
     size_t trigger_count;
     int64_t all_triggers; /* of the job */
+    char *teller;         /* a job that tells this one of its failures; NULL: none */
 };
 
 void removal_free(struct removal *removal)
@@ -44,6 +45,7 @@ static int find(struct store *store, const char *noun, const char *name, struct 
     finding->job = row_int32(result, 0, 0);
     finding->durable = row_bool(result, 0, 3);
     finding->all_triggers = row_int64(result, 0, 5);
+    finding->teller = mem_string(row_text(result, 0, 6));
     removal->job = mem_string(row_text(result, 0, 1));
     removal->source = mem_string(row_text(result, 0, 2));
     PQclear(result);
@@ -63,21 +65,16 @@ static int lock_due(struct store *store, const struct finding *finding, struct r
 static int write(struct store *store, const struct finding *finding, const char *reason,
                  struct removal *removal, struct rota_error *error)
 {
-    struct store_params params = {0};
-    PGresult *result;
+    const struct apply_removal what = {.triggers = finding->triggers,
+                                       .trigger_count = finding->trigger_count,
+                                       .with_runs = true,
+                                       .jobs = &finding->job,
+                                       .job_count = removal->job_gone ? 1 : 0,
+                                       .reason = reason};
     int64_t revision;
-    if (apply_revision(store, &revision, error) != 0)
+    if (apply_revision(store, &revision, error) != 0 ||
+        apply_remove(store, &what, &removal->runs_cancelled, error) != 0)
         return -1;
-    params_int32s(&params, finding->triggers, finding->trigger_count);
-    params_int32s(&params, &finding->job, removal->job_gone ? 1 : 0);
-    params_int32s(&params, finding->triggers, finding->trigger_count);
-    params_text(&params, reason);
-    int failed = store_wait(store, SQL_MANIFEST_REMOVE, &params, STORE_WITHIN, &result, error);
-    store_params_free(&params);
-    if (failed != 0)
-        return -1;
-    removal->runs_cancelled = row_int64(result, 0, 0);
-    PQclear(result);
     return apply_commit(store, error);
 }
 
@@ -94,7 +91,12 @@ static int remove_once(struct store *store, const char *noun, const char *name, 
     if (failed == 0) {
         removal.triggers_gone = (int64_t)finding.trigger_count;
         removal.job_gone = job || (!finding.durable && finding.all_triggers == 1);
-        failed = lock_due(store, &finding, error);
+        failed = removal.job_gone && finding.teller != NULL
+                     ? error_set(error, ERROR_REFUSED,
+                                 "job \"%s\" is told of the failures of job \"%s\"; take it out "
+                                 "of that one's \"on_failure\" first",
+                                 removal.job, finding.teller)
+                     : lock_due(store, &finding, error);
     }
     if (failed == 0)
         failed = write(store, &finding,
@@ -105,6 +107,7 @@ static int remove_once(struct store *store, const char *noun, const char *name, 
     else if (error->sqlstate[0] == '\0') /* otherwise the store has ended the transaction */
         store_rollback(store);
     free(finding.triggers);
+    free(finding.teller);
     if (failed == 0)
         *ret_removal = removal;
     else

@@ -25,7 +25,7 @@ void store_params_free(struct store_params *params)
 
 static void begin(struct store_params *params)
 {
-    assert(params->count < 32);
+    assert(params->count < PARAMS_MAX);
     params->offsets[params->count] = params->bytes.length;
 }
 

@@ -8,12 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PARAMS_MAX 40 /* more than any statement has */
+
 /* Zero-initialise, add in order, pass; store_params_free(). */
 struct store_params {
     struct buffer bytes;
     int count;
-    size_t offsets[32];
-    int lengths[32]; /* -1: NULL */
+    size_t offsets[PARAMS_MAX];
+    int lengths[PARAMS_MAX]; /* -1: NULL */
 };
 
 /* Times are wall-clock microseconds; STORE_NULL_TIME is NULL. */

@@ -110,8 +110,8 @@ static bool send_plain(struct store *store, const char *text)
 
 static bool send_statement(struct store *store, struct call *call)
 {
-    const char *values[32];
-    int formats[32];
+    const char *values[PARAMS_MAX];
+    int formats[PARAMS_MAX];
     const char empty = '\0';
     for (int i = 0; i < call->params.count; i++) {
         bool null = call->params.lengths[i] < 0;

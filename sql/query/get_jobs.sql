@@ -15,6 +15,13 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name 
                array_remove(ARRAY[CASE WHEN (SELECT f.paused FROM rota.fleet f) THEN 'all' END,
                                   CASE WHEN EXISTS (SELECT FROM rota.source_pause p WHERE p.source = j.source) THEN 'source' END,
                                   CASE WHEN j.paused THEN 'job' END], NULL) AS paused_by,
-               j.lane_limit AS "limit", j.lane_key AS key
+               j.lane_limit AS "limit", j.lane_key AS key, j.max_pending, j.expires_in_ms, j.on_failure,
+               CASE WHEN j.rate_limit IS NOT NULL
+                    THEN json_strip_nulls(json_build_object('limit', j.rate_limit, 'per_ms', j.rate_per_ms,
+                                                            'burst', j.rate_burst, 'key', j.rate_key)) END AS rate,
+               CASE WHEN coalesce(j.unique_key, j.unique_until, j.unique_conflict, j.unique_for_ms::text) IS NOT NULL
+                    THEN json_strip_nulls(json_build_object('key', j.unique_key, 'until', j.unique_until,
+                                                            'for_ms', j.unique_for_ms, 'on_conflict', j.unique_conflict))
+               END AS "unique"
           FROM rota.job j WHERE j.name = coalesce($1::text, j.name)
          ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

@@ -16,9 +16,18 @@ WITH wanted AS MATERIALIZED (
       FROM (SELECT count(*) AS made_up FROM wanted w WHERE w.made_up) m
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $5::bigint * interval '1 us' AS since
+), run AS (
+    SELECT d.route, CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $5::bigint * interval '1 us' ELSE w.scheduled_at END AS due,
+           t.job_id, t.id AS trigger_id, w.scheduled_at, w.missed, d.lane, w.made_up, rota.run_bucket(t.job_id, t.id, NULL) AS bucket
+      FROM wanted w JOIN rota.trigger t ON t.name = w.trigger JOIN rota.trigger_due d ON d.trigger_id = t.id
+           LEFT JOIN pace p ON true
+), made AS (
+    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up, bucket, held, held_due)
+    SELECT r.route, CASE WHEN r.bucket IS NULL THEN r.due ELSE 'infinity' END, r.job_id, r.trigger_id, r.scheduled_at,
+           r.missed, r.lane, r.made_up, r.bucket, CASE WHEN r.bucket IS NOT NULL THEN 'R'::"char" END,
+           CASE WHEN r.bucket IS NOT NULL THEN r.due END
+      FROM run r
+    RETURNING bucket, job_id, held_due
 )
-INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up)
-SELECT d.route, CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $5::bigint * interval '1 us' ELSE w.scheduled_at END,
-       t.job_id, t.id, w.scheduled_at, w.missed, d.lane, w.made_up
-  FROM wanted w JOIN rota.trigger t ON t.name = w.trigger JOIN rota.trigger_due d ON d.trigger_id = t.id
-       LEFT JOIN pace p ON true
+SELECT rota.rate_tell(array_agg(m.bucket), array_agg(m.job_id), array_agg(m.held_due)) FROM made m
+ WHERE m.bucket IS NOT NULL HAVING count(*) > 0

@@ -13,7 +13,8 @@
 ALTER TABLE rota.job
     ADD COLUMN max_pending integer CHECK (max_pending >= 1),   -- enqueueing beyond it is refused; NULL: no limit
     ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms > 0), -- a run not started so long after its due time is dropped
-    ADD COLUMN on_failure text,                                -- the job that is told of each final failure
+    ADD COLUMN on_failure text -- the job that is told of each final failure
+        CONSTRAINT job_told REFERENCES rota.job (name) DEFERRABLE INITIALLY DEFERRED,
     ADD COLUMN rate_limit integer CHECK (rate_limit >= 1),     -- starts per rate_per_ms, of each key
     ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms >= 1),
     ADD COLUMN rate_burst integer CHECK (rate_burst >= 1),     -- starts at once after a quiet time
@@ -34,6 +35,7 @@ ALTER TABLE rota.pending
     ADD COLUMN bucket bigint,                          -- of its rate; held R until it is given a start
     DROP CONSTRAINT pending_held_check,
     ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID;
+CREATE INDEX job_on_failure ON rota.job (on_failure) WHERE on_failure IS NOT NULL;
 CREATE INDEX pending_counted ON rota.pending (job_id) WHERE counted;
 CREATE INDEX pending_after ON rota.pending (id) WHERE held = 'A';
 CREATE INDEX pending_rated ON rota.pending (bucket, route, held_due) WHERE held = 'R';
@@ -133,10 +135,56 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether what this transaction sees of a run is still so. One with a snapshot of its own (REPEATABLE READ)
+-- may see a run wait that is long over: 40001 then. The locks are given back with the subtransaction.
+CREATE FUNCTION rota.run_place_check(run bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM rota.pending p WHERE p.id = run FOR KEY SHARE SKIP LOCKED;
+    PERFORM FROM rota.receipt r WHERE run = ANY (r.ids) FOR KEY SHARE SKIP LOCKED;
+    RAISE SQLSTATE 'RT000';
+EXCEPTION WHEN SQLSTATE 'RT000' THEN NULL;
+END $$;
+
+-- Puts other data into a run that waits, and with them their lane and their rate; due: NULL to leave the time
+-- as it is. False: it does not wait any more, or somebody is about to claim it.
+CREATE FUNCTION rota.pending_replace(run bigint, one json, route integer, due timestamptz) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    new_lane bigint;
+    new_bucket bigint;
+    was record;
+    at timestamptz;
+    hold "char";
+BEGIN
+    SELECT p.job_id, p.trigger_id, p.held, coalesce(p.held_due, p.due) AS due, p.bucket INTO was
+      FROM rota.pending p WHERE p.id = run FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    new_lane := rota.run_lane(was.job_id, was.trigger_id, one);
+    new_bucket := rota.run_bucket(was.job_id, was.trigger_id, one);
+    at := coalesce(pending_replace.due, was.due);
+    -- out of the lane it was parked in: it may be another; back to its rate: a start that was given is not kept for later
+    hold := CASE WHEN was.held IN ('P', 'A') THEN was.held WHEN new_bucket IS NOT NULL THEN 'R' END;
+    UPDATE rota.pending p
+       SET data = one, lane = new_lane, bucket = new_bucket, held = hold,
+           route = CASE WHEN new_lane IS NULL THEN pending_replace.route ELSE -pending_replace.route END,
+           due = CASE WHEN hold IS NULL THEN at ELSE 'infinity' END, held_due = CASE WHEN hold IS NOT NULL THEN at END,
+           scheduled_at = CASE WHEN pending_replace.due IS NULL THEN p.scheduled_at ELSE at END
+     WHERE p.id = run;
+    IF hold = 'R' THEN
+        PERFORM rota.rate_tell(ARRAY[new_bucket], ARRAY[was.job_id], ARRAY[at]);
+    ELSIF hold IS NULL THEN
+        PERFORM rota.wake(CASE WHEN new_lane IS NULL THEN '' ELSE 'lane' END);
+    END IF;
+    RETURN true;
+END $$;
+
 -- Takes keys for new runs of a job, one of each key, and says what becomes of those that cannot have
 -- theirs: `run_id` is who has the key then, `conflict` is exists (left as it was), replaced, kept (data
--- replaced, time kept), started (it runs already), undecided (another transaction has the key and has not
--- ended within a second). Keys are taken in their order, so that two who take many do not deadlock.
+-- replaced, time kept), started (it runs already, or has run), undecided (another transaction has the key and
+-- has not ended within a second). Keys are taken in their order, so that two who take many do not deadlock.
 CREATE FUNCTION rota.keys_take(job integer, keys text[], runs bigint[], data json[], route integer, due timestamptz,
                                until_started boolean, keep interval, mode text)
 RETURNS TABLE (run_id bigint, key text, conflict text)
@@ -144,14 +192,19 @@ LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     open text[] := keys;
+    before text[];
     one record;
     won text[];
+    mine text[]; -- keys that are locked
     done text[];
     turns integer := 0;
+    snapshot boolean := current_setting('transaction_isolation') <> 'read committed';
 BEGIN
     LOOP
         turns := turns + 1;
         done := '{}';
+        mine := '{}';
+        before := open;
         BEGIN
             WITH made AS (
                 INSERT INTO rota.unique_key AS u (job_id, key, run_id, until_started, keep_until)
@@ -164,11 +217,12 @@ BEGIN
             SELECT coalesce(array_agg(m.key), '{}') INTO won FROM made m;
             open := ARRAY(SELECT o.key FROM unnest(open) AS o(key) EXCEPT SELECT w.key FROM unnest(won) AS w(key));
             EXIT WHEN cardinality(open) = 0;
-            PERFORM FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
-              WHERE u.job_id = job ORDER BY u.key FOR UPDATE OF u;
-        EXCEPTION WHEN lock_not_available THEN -- find out which: the others need not suffer
+            mine := ARRAY(SELECT u.key FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+                           WHERE u.job_id = job ORDER BY u.key FOR UPDATE OF u);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN -- find out which: the others need not suffer
+            open := before; -- what was won is undone
             IF cardinality(open) > 1 AND turns < 3 THEN
-                FOR one IN SELECT o.key FROM unnest(open) AS o(key) ORDER BY o.key LOOP
+                FOR one IN SELECT o.key FROM unnest(before) AS o(key) ORDER BY o.key LOOP
                     BEGIN
                         PERFORM set_config('lock_timeout', '10ms', true);
                         INSERT INTO rota.unique_key (job_id, key, run_id, until_started, keep_until)
@@ -178,8 +232,11 @@ BEGIN
                             open := array_remove(open, one.key);
                         ELSE
                             PERFORM FROM rota.unique_key u WHERE u.job_id = job AND u.key = one.key FOR UPDATE;
+                            IF FOUND THEN
+                                mine := mine || one.key::text;
+                            END IF;
                         END IF;
-                    EXCEPTION WHEN lock_not_available THEN
+                    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
                         open := array_remove(open, one.key);
                         RETURN QUERY SELECT NULL::bigint, one.key::text, 'undecided';
                     END;
@@ -190,13 +247,17 @@ BEGIN
             END IF;
         END;
         EXIT WHEN cardinality(open) = 0;
-        -- a statement of its own: it sees where the holders are, now that their keys are locked
+        -- A statement of its own: it sees where the holders are, now that their keys are locked. A key that was
+        -- given back in between, and perhaps taken anew, is not: it has another turn.
         FOR one IN
             SELECT u.key, u.run_id, u.until_started, u.keep_until, rota.run_place(u.run_id) AS place, w.run, w.one
-              FROM rota.unique_key u JOIN unnest(open) AS o(key) ON u.key = o.key
+              FROM rota.unique_key u JOIN unnest(mine) AS o(key) ON u.key = o.key
                    JOIN unnest(keys, runs, keys_take.data) AS w(key, run, one) ON w.key = o.key
              WHERE u.job_id = job ORDER BY u.key
         LOOP
+            IF snapshot THEN
+                PERFORM rota.run_place_check(one.run_id);
+            END IF;
             IF (one.place IS NULL OR one.place = 'over' OR (one.place = 'claimed' AND one.until_started))
                AND coalesce(one.keep_until, '-infinity') <= clock_timestamp() THEN
                 UPDATE rota.unique_key u
@@ -204,15 +265,13 @@ BEGIN
                        keep_until = now() + keep
                  WHERE u.job_id = job AND u.key = one.key;
             ELSIF one.place = 'pending' AND mode IN ('replace', 'keep_time') THEN
-                UPDATE rota.pending p
-                   SET data = one.one,
-                       route = CASE WHEN p.lane IS NULL THEN keys_take.route ELSE -keys_take.route END,
-                       due = CASE WHEN mode = 'replace' AND p.held IS NULL THEN keys_take.due ELSE p.due END,
-                       held_due = CASE WHEN mode = 'replace' AND p.held IS NOT NULL THEN keys_take.due ELSE p.held_due END,
-                       scheduled_at = CASE WHEN mode = 'replace' THEN keys_take.due ELSE p.scheduled_at END
-                 WHERE p.id = one.run_id;
-                CONTINUE WHEN NOT FOUND; -- claimed just now: look again
-                RETURN QUERY SELECT one.run_id::bigint, one.key::text, CASE mode WHEN 'replace' THEN 'replaced' ELSE 'kept' END;
+                BEGIN
+                    CONTINUE WHEN NOT rota.pending_replace(one.run_id, one.one, keys_take.route, -- claimed just now: look again
+                                                           CASE mode WHEN 'replace' THEN keys_take.due END);
+                    RETURN QUERY SELECT one.run_id::bigint, one.key::text, CASE mode WHEN 'replace' THEN 'replaced' ELSE 'kept' END;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+                    RETURN QUERY SELECT NULL::bigint, one.key::text, 'undecided';
+                END;
             ELSE
                 RETURN QUERY SELECT one.run_id::bigint, one.key::text,
                                     CASE WHEN mode IN ('replace', 'keep_time') THEN 'started' ELSE 'exists' END;
@@ -229,12 +288,14 @@ BEGIN
 END $$;
 
 -- Queues runs of a job, one for each element of data. Returns a row for each, in their order: the run, and
--- NULL or what keys_take says of its key. All other functions and `rota enqueue` come down to this.
+-- NULL or what keys_take says of its key, with on_conflict "reject" rejected for exists. All other functions and `rota enqueue` come down to this.
+-- full_too: whatever the job's max_pending says.
 -- 22023: no such job, or a parameter that means nothing. 53400: the job's queue is full.
 CREATE FUNCTION rota.enqueue_runs(job text, data json[], run_at timestamptz, priority integer, keys text[], on_conflict text,
-                                  after bigint[], after_any boolean, expires_in interval, traceparent text, watched boolean)
+                                  after bigint[], after_any boolean, expires_in interval, traceparent text, watched boolean,
+                                  full_too boolean DEFAULT false)
 RETURNS TABLE (run_id bigint, conflict text)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     j record;
@@ -266,20 +327,12 @@ BEGIN
     ELSIF expires_in <= interval '0' THEN
         RAISE EXCEPTION 'expires_in must be longer than nothing' USING ERRCODE = '22023';
     END IF;
+    data := coalesce(data, '{}');
     PERFORM FROM unnest(enqueue_runs.data) AS d(one)
       WHERE octet_length(d.one::text) > 262144 OR coalesce(json_typeof(d.one), 'object') <> 'object';
     IF FOUND THEN
         RAISE EXCEPTION 'the data of a run must be a JSON object of at most 262144 bytes' USING ERRCODE = '22023',
               HINT = 'Pass a reference to what is larger.';
-    END IF;
-    IF j.max_pending IS NOT NULL THEN
-        PERFORM FROM (SELECT FROM rota.pending p WHERE p.job_id = j.id AND p.counted
-                       LIMIT greatest(1, j.max_pending - cardinality(enqueue_runs.data) + 1)) waiting
-         HAVING count(*) + cardinality(enqueue_runs.data) > j.max_pending;
-        IF FOUND THEN
-            RAISE EXCEPTION 'the queue of job "%" is full: it takes % waiting runs', enqueue_runs.job, j.max_pending
-                  USING ERRCODE = '53400', HINT = 'Try again later, or raise max_pending of the job.';
-        END IF;
     END IF;
     new_route := rota.route_of(j.handler, coalesce(priority, j.priority)::smallint);
     expires := due + coalesce(expires_in, j.expires_in_ms * interval '1 ms');
@@ -291,9 +344,14 @@ BEGIN
     bodies := enqueue_runs.data;
 
     IF keys IS NULL AND j.unique_key IS NOT NULL THEN
-        keys := ARRAY(SELECT left(CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
-                                       ELSE rota.lane_value(j.unique_key, d.one, NULL, j.data) END, 254)
-                        FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place) ORDER BY d.place);
+        keys := ARRAY(SELECT CASE WHEN length(v.key) > 254 THEN md5(v.key) ELSE nullif(v.key, '') END
+                        FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place)
+                             CROSS JOIN LATERAL (SELECT CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
+                                                             ELSE rota.lane_value(j.unique_key, d.one, NULL, j.data) END AS key) v
+                       ORDER BY d.place);
+    ELSIF keys IS NULL AND mode IS NOT NULL THEN
+        RAISE EXCEPTION 'on_conflict "%" says what to do about a key, and there is none', mode
+              USING ERRCODE = '22023', HINT = 'Give a key, or declare "unique" with a key for the job.';
     END IF;
     IF keys IS NOT NULL THEN
         IF cardinality(keys) <> cardinality(ids) THEN
@@ -323,7 +381,21 @@ BEGIN
                                         j.unique_for_ms * interval '1 ms', mode) t ON t.key = k.key;
         SELECT coalesce(array_agg(i.id ORDER BY i.id), '{}'), coalesce(array_agg(i.one ORDER BY i.id), '{}') INTO inserted, bodies
           FROM unnest(ids, chosen, enqueue_runs.data) AS i(id, taken, one) WHERE i.id = i.taken;
-        is_extra := true; -- its end gives the key back
+        is_extra := is_extra OR known.keys IS NOT NULL; -- its end gives the key back
+        IF 'replaced' = ANY (conflicts) THEN
+            UPDATE rota.run_extra x
+               SET expires_at = expires, traceparent = coalesce(enqueue_runs.traceparent, x.traceparent)
+             WHERE x.run_id = ANY (ARRAY(SELECT t.id FROM unnest(chosen, conflicts) AS t(id, conflict) WHERE t.conflict = 'replaced'));
+        END IF;
+    END IF;
+    IF j.max_pending IS NOT NULL AND NOT full_too THEN
+        PERFORM FROM (SELECT FROM rota.pending p WHERE p.job_id = j.id AND p.counted
+                       LIMIT greatest(1, j.max_pending - cardinality(inserted) + 1)) waiting
+         HAVING count(*) + cardinality(inserted) > j.max_pending AND cardinality(inserted) > 0;
+        IF FOUND THEN
+            RAISE EXCEPTION 'the queue of job "%" is full: it takes % waiting runs', enqueue_runs.job, j.max_pending
+                  USING ERRCODE = '53400', HINT = 'Try again later, or raise max_pending of the job.';
+        END IF;
     END IF;
 
     hold := CASE WHEN cardinality(after) > 0 THEN 'A' WHEN j.held THEN 'P' WHEN j.rate_limit IS NOT NULL THEN 'R' END;
@@ -362,7 +434,8 @@ BEGIN
             PERFORM rota.wake(CASE WHEN j.lane_limit IS NULL THEN '' ELSE 'lane' END);
         END IF;
     END IF;
-    RETURN QUERY SELECT c.id, c.conflict FROM unnest(chosen, conflicts) AS c(id, conflict);
+    RETURN QUERY SELECT c.id, CASE WHEN c.conflict = 'exists' AND mode = 'reject' THEN 'rejected' ELSE c.conflict END
+                   FROM unnest(chosen, conflicts) AS c(id, conflict);
 END $$;
 
 -- What new runs wait for. Only what exists can be waited for, so that there are no circles.
@@ -384,13 +457,13 @@ BEGIN
     SELECT DISTINCT n.id, r.id, after_set.any_outcome FROM unnest(after_set.needs) AS n(id) CROSS JOIN unnest(runs) AS r(id);
 END $$;
 
--- Of a run to be queued: the id it has, or the run that had its key; NULL: its key was rejected.
+-- Of a run to be queued: the id it has, or the run that has its key.
 -- 23505: its key is held and on_conflict says reject. 55P03: who has the key has not ended his transaction.
 CREATE FUNCTION rota.enqueue(job text, data jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
                              key text DEFAULT NULL, on_conflict text DEFAULT NULL, after bigint[] DEFAULT NULL,
                              expires_in interval DEFAULT NULL, traceparent text DEFAULT NULL, after_any boolean DEFAULT false)
 RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     run bigint;
     met text;
@@ -402,8 +475,7 @@ BEGIN
     IF met = 'undecided' THEN
         RAISE EXCEPTION 'the key of this run of "%" is in the hands of a transaction that has not ended', enqueue.job
               USING ERRCODE = '55P03', HINT = 'Try again.';
-    ELSIF met = 'exists' AND coalesce(enqueue.on_conflict, (SELECT j.unique_conflict FROM rota.job j WHERE j.name = enqueue.job),
-                                      'reject') = 'reject' THEN
+    ELSIF met = 'rejected' THEN
         RAISE EXCEPTION 'run % of "%" has this key already', run, enqueue.job USING ERRCODE = '23505',
               HINT = 'on_conflict says what else to do: existing, replace, keep_time.';
     END IF;
@@ -415,8 +487,8 @@ END $$;
 CREATE FUNCTION rota.enqueue_many(job text, data jsonb[], run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
                                   keys text[] DEFAULT NULL, on_conflict text DEFAULT NULL, expires_in interval DEFAULT NULL)
 RETURNS bigint[]
-LANGUAGE sql VOLATILE AS $$
-    SELECT array_agg(e.run_id ORDER BY e.place)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(e.run_id ORDER BY e.place), '{}')
       FROM rota.enqueue_runs(enqueue_many.job, enqueue_many.data::json[], enqueue_many.run_at, enqueue_many.priority,
                              enqueue_many.keys, enqueue_many.on_conflict, NULL, NULL, enqueue_many.expires_in, NULL, NULL)
            WITH ORDINALITY AS e(run_id, conflict, place)
@@ -516,6 +588,20 @@ BEGIN
     RETURN cardinality(gone);
 END $$;
 
+-- Keys of runs that are over go. Not those that somebody is just asking for: he has the key and may wait for
+-- the run, which whoever ends it has. A key that stays holds nothing, and the sweep finds it. Returns how many.
+CREATE FUNCTION rota.keys_free(runs bigint[]) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    WITH mine AS MATERIALIZED (
+        SELECT u.job_id, u.key FROM rota.unique_key u
+         WHERE u.run_id = ANY (runs) AND coalesce(u.keep_until, '-infinity') <= now()
+           FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM rota.unique_key u USING mine m WHERE u.job_id = m.job_id AND u.key = m.key RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+
 -- What hangs on runs that are over goes with them: their logs to the history, their keys, their waits.
 -- Whoever watches one is told. To be called in the transaction that wrote their history.
 CREATE FUNCTION rota.extras_end(runs bigint[]) RETURNS void
@@ -524,7 +610,7 @@ DECLARE
     watched bigint[];
 BEGIN
     DELETE FROM rota.run_after a WHERE a.run_id = ANY (runs);
-    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (runs) AND coalesce(u.keep_until, '-infinity') <= now();
+    PERFORM rota.keys_free(runs);
     WITH gone AS MATERIALIZED (
         DELETE FROM rota.run_extra x WHERE x.run_id = ANY (runs) RETURNING x.run_id, x.watched, x.logs, x.logs_dropped
     ), logged AS (
@@ -558,8 +644,7 @@ BEGIN
     next_since := CASE WHEN cardinality(slice) < 100 THEN 0 ELSE slice[100] END;
     stale := ARRAY(SELECT s.id FROM unnest(slice) AS s(id) WHERE coalesce(rota.run_place(s.id), 'over') = 'over');
     DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
-    DELETE FROM rota.unique_key u WHERE u.run_id = ANY (stale) AND coalesce(u.keep_until, '-infinity') <= now();
-    GET DIAGNOSTICS left_behind = ROW_COUNT;
+    left_behind := rota.keys_free(stale);
     RETURN NEXT;
 END $$;
 

@@ -24,16 +24,17 @@ DECLARE
     one record;
 BEGIN
     FOR turn IN 1 .. 5 LOOP -- a run that comes back from a node between two statements is looked for again
-        FOR one IN
-            SELECT c.run_id, c.reason FROM rota.cancel_request c
-              JOIN rota.pending p ON p.id = c.run_id WHERE c.run_id = ANY (open) ORDER BY c.run_id
+        FOR one IN -- in the order of their ids, so that two who cancel many do not deadlock
+            SELECT w.reason, array_agg(w.id ORDER BY w.id) AS ids
+              FROM (SELECT p.id, c.reason FROM rota.cancel_request c JOIN rota.pending p ON p.id = c.run_id
+                     WHERE c.run_id = ANY (open) ORDER BY p.id FOR UPDATE OF p) w
+             GROUP BY w.reason
         LOOP
-            IF rota.pending_end(ARRAY[one.run_id], 'cancelled', one.reason) = 1 THEN
-                ended := ended || one.run_id;
-                RETURN QUERY SELECT one.run_id::bigint, 'cancelled';
-            END IF;
+            PERFORM rota.pending_end(one.ids, 'cancelled', one.reason);
+            ended := ended || one.ids;
+            RETURN QUERY SELECT i.id, 'cancelled' FROM unnest(one.ids) AS i(id);
         END LOOP;
-        open := ARRAY(SELECT o.id FROM unnest(open) AS o(id) WHERE o.id <> ALL (ended));
+        open := ARRAY(SELECT o.id FROM unnest(open) AS o(id) EXCEPT SELECT e.id FROM unnest(ended) AS e(id));
         EXIT WHEN NOT EXISTS (SELECT FROM unnest(open) AS o(id) WHERE rota.run_place(o.id) = 'pending');
     END LOOP;
     RETURN QUERY SELECT w.id, CASE w.place WHEN 'over' THEN 'finished' WHEN 'claimed' THEN 'requested'
@@ -46,7 +47,7 @@ END $$;
 -- Ends a run: at once where it waits (cancelled); where it runs, its worker is told and, if it does not
 -- heed that, ended (requested). finished: it is over. not_found: there is no such run.
 CREATE FUNCTION rota.cancel(run bigint, reason text DEFAULT 'cancelled') RETURNS text
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     what text;
 BEGIN
@@ -57,6 +58,58 @@ BEGIN
         PERFORM pg_notify('rota.wake', 'cancel');
     END IF;
     RETURN what;
+END $$;
+
+-- The same for many; each is answered once.
+CREATE FUNCTION rota.cancel_many(runs bigint[], reason text DEFAULT 'cancelled') RETURNS TABLE (run_id bigint, answer text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO rota.cancel_request (run_id, reason)
+    SELECT DISTINCT r.id, left(coalesce(cancel_many.reason, 'cancelled'), 250) FROM unnest(runs) AS r(id)
+     WHERE r.id IS NOT NULL ORDER BY r.id
+    ON CONFLICT (run_id) DO NOTHING;
+    RETURN QUERY SELECT a.run_id, a.answer FROM rota.cancel_act(ARRAY(SELECT DISTINCT r.id FROM unnest(runs) AS r(id)
+                                                                       WHERE r.id IS NOT NULL ORDER BY r.id)) a;
+    IF EXISTS (SELECT FROM rota.cancel_request c WHERE c.run_id = ANY (runs)) THEN
+        PERFORM pg_notify('rota.wake', 'cancel');
+    END IF;
+END $$;
+
+-- ---- one more ----
+
+-- One extra firing now: of a trigger, or of a job if no trigger has the name. Returns the run. The schedule
+-- is not moved. It waits for the rate of its job and for its lane like any other, but what is said of the
+-- queue (max_pending, expires_in, unique) is said to those who enqueue. 22023: no trigger or job has the name.
+CREATE FUNCTION rota.fire(name text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one record;
+    hold "char";
+    run bigint;
+BEGIN
+    SELECT w.*, rota.run_bucket(w.job_id, w.trigger_id, NULL) AS bucket INTO one
+      FROM (SELECT abs(d.route) AS route, t.job_id, t.id AS trigger_id, d.lane, j.held
+              FROM rota.trigger t JOIN rota.trigger_due d ON d.trigger_id = t.id JOIN rota.job j ON j.id = t.job_id
+             WHERE t.name = fire.name
+            UNION ALL
+            SELECT rota.route_of(j.handler, j.priority), j.id, NULL, rota.run_lane(j.id, NULL, NULL), j.held
+              FROM rota.job j
+             WHERE j.name = fire.name AND NOT EXISTS (SELECT FROM rota.trigger t WHERE t.name = fire.name)) w;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no trigger and no job is called "%"', fire.name USING ERRCODE = '22023';
+    END IF;
+    hold := CASE WHEN one.held THEN 'P' WHEN one.bucket IS NOT NULL THEN 'R' END;
+    INSERT INTO rota.pending AS p (route, due, job_id, trigger_id, scheduled_at, lane, bucket, held, held_due)
+    VALUES (CASE WHEN one.lane IS NULL THEN one.route ELSE -one.route END, CASE WHEN hold IS NULL THEN now() ELSE 'infinity' END,
+            one.job_id, one.trigger_id, now(), one.lane, one.bucket, hold, CASE WHEN hold IS NOT NULL THEN now() END)
+    RETURNING p.id INTO run;
+    IF hold = 'R' THEN
+        PERFORM rota.rate_tell(ARRAY[one.bucket], ARRAY[one.job_id], ARRAY[now()]);
+    ELSIF hold IS NULL THEN
+        PERFORM rota.wake(CASE WHEN one.lane IS NULL THEN '' ELSE 'lane' END);
+    END IF;
+    RETURN run;
 END $$;
 
 -- ---- again ----
@@ -76,42 +129,67 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     one record;
-    fresh bigint;
+    again record;
+    fresh bigint[];
 BEGIN
     FOR one IN
-        SELECT DISTINCT ON (h.id) h.id, h.task, h.trigger, h.data, j.id AS job_id, t.id AS trigger_id
-          FROM rota.task_history h LEFT JOIN rota.job j ON j.name = h.task
-               LEFT JOIN rota.trigger t ON t.name = h.trigger AND t.job_id = j.id
-         WHERE h.id = ANY (runs)
-         ORDER BY h.id, h.ended_at DESC
+        SELECT w.task, w.job_id, array_agg(w.id ORDER BY w.id) AS ids
+          FROM (SELECT DISTINCT h.id, h.task, j.id AS job_id FROM rota.task_history h LEFT JOIN rota.job j ON j.name = h.task
+                 WHERE h.id = ANY (runs)) w
+         GROUP BY w.task, w.job_id ORDER BY w.task
     LOOP
-        fresh := NULL;
-        IF one.job_id IS NOT NULL THEN
-            INSERT INTO rota.settled AS s (run_id) VALUES (one.id)
-            ON CONFLICT (run_id) DO UPDATE SET settled_at = now() WHERE twice;
-            CONTINUE WHEN NOT FOUND;
-            SELECT e.run_id INTO fresh
-              FROM rota.enqueue_runs(one.task, ARRAY[one.data], NULL, NULL, ARRAY[NULL]::text[], NULL, NULL, NULL, NULL, NULL, NULL) e;
-            UPDATE rota.pending p
-               SET trigger_id = one.trigger_id,
-                   earlier = jsonb_build_array(jsonb_build_object('outcome', 'run again', 'run', one.id))
-             WHERE p.id = fresh;
-            UPDATE rota.settled s SET by_run = fresh WHERE s.run_id = one.id;
+        IF one.job_id IS NULL THEN
+            RETURN QUERY SELECT i.id, NULL::bigint FROM unnest(one.ids) AS i(id);
+            CONTINUE;
         END IF;
-        RETURN QUERY SELECT one.id::bigint, fresh;
+        WITH won AS (
+            INSERT INTO rota.settled AS s (run_id) SELECT i.id FROM unnest(one.ids) AS i(id) ORDER BY i.id
+            ON CONFLICT (run_id) DO UPDATE SET settled_at = now() WHERE twice
+            RETURNING s.run_id
+        )
+        SELECT array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.data ORDER BY w.id) AS data,
+               array_agg(w.trigger_id ORDER BY w.id) AS triggers, array_agg(w.route ORDER BY w.id) AS routes,
+               count(w.trigger_id) AS fired
+          INTO again
+          FROM (SELECT DISTINCT ON (h.id) h.id, h.data, t.id AS trigger_id,
+                       CASE WHEN t.id IS NOT NULL THEN rota.route_of(j.handler, coalesce(t.priority, j.priority)) END AS route
+                  FROM won JOIN rota.task_history h ON h.id = won.run_id JOIN rota.job j ON j.id = one.job_id
+                       LEFT JOIN rota.trigger t ON t.name = h.trigger AND t.job_id = j.id
+                 ORDER BY h.id, h.ended_at DESC) w;
+        CONTINUE WHEN again.ids IS NULL;
+        fresh := ARRAY(SELECT e.run_id
+                         FROM rota.enqueue_runs(one.task, again.data, NULL, NULL, array_fill(NULL::text, ARRAY[cardinality(again.ids)]),
+                                                NULL, NULL, NULL, NULL, NULL, NULL)
+                              WITH ORDINALITY AS e(run_id, conflict, place) ORDER BY e.place);
+        UPDATE rota.pending p
+           SET trigger_id = w.trigger_id,
+               earlier = jsonb_build_array(jsonb_build_object('outcome', 'run again', 'run', w.id))
+          FROM unnest(fresh, again.ids, again.triggers) AS w(fresh, id, trigger_id)
+         WHERE p.id = w.fresh;
+        IF again.fired > 0 THEN -- whose data may say another lane, or another rate
+            PERFORM rota.pending_replace(w.fresh, w.data, w.route, NULL)
+               FROM unnest(fresh, again.data, again.routes) AS w(fresh, data, route) WHERE w.route IS NOT NULL;
+        END IF;
+        UPDATE rota.settled s SET by_run = w.fresh FROM unnest(fresh, again.ids) AS w(fresh, id) WHERE s.run_id = w.id;
+        RETURN QUERY SELECT w.id, w.fresh FROM unnest(fresh, again.ids) AS w(fresh, id);
     END LOOP;
 END $$;
 
--- Failed runs of the history that nobody has settled yet: what is run again or discarded in bulk.
+-- Failed runs of the history that nobody has settled yet, oldest first: what is run again or discarded in
+-- bulk. outcome: NULL for all but cancelled and expired, which somebody wanted. beyond: the newest id of those
+-- that ended at `since` and were seen already. runnable: only those whose job is there.
 CREATE FUNCTION rota.dead_runs(job text DEFAULT NULL, outcome text DEFAULT NULL, since timestamptz DEFAULT NULL,
-                               until timestamptz DEFAULT NULL, at_most bigint DEFAULT 1000)
-RETURNS SETOF bigint
+                               until timestamptz DEFAULT NULL, at_most bigint DEFAULT 1000, beyond bigint DEFAULT NULL,
+                               runnable boolean DEFAULT false)
+RETURNS TABLE (id bigint, task text, outcome text, ended_at timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT h.id FROM rota.task_history h
+    SELECT h.id, h.task, h.outcome, h.ended_at FROM rota.task_history h
      WHERE h.status <> 'success' AND (dead_runs.job IS NULL OR h.task = dead_runs.job)
-       AND (dead_runs.outcome IS NULL OR h.outcome = dead_runs.outcome)
+       AND CASE WHEN $2 IS NULL THEN h.outcome NOT IN ('cancelled', 'expired') ELSE h.outcome = $2 END
        AND h.ended_at >= coalesce(dead_runs.since, '-infinity') AND h.ended_at < coalesce(dead_runs.until, 'infinity')
+       AND (dead_runs.beyond IS NULL OR (h.ended_at, h.id) > (dead_runs.since, dead_runs.beyond))
        AND NOT EXISTS (SELECT FROM rota.settled s WHERE s.run_id = h.id)
+       AND (NOT dead_runs.runnable OR EXISTS (SELECT FROM rota.job j WHERE j.name = h.task))
      ORDER BY h.ended_at, h.id LIMIT dead_runs.at_most
 $$;
 
@@ -130,12 +208,13 @@ $$;
 -- ---- who is told ----
 
 -- Final failures, just written into the history by this transaction, of jobs that have one to be told:
--- that one is queued with the outcome as its data. Where it cannot be (its queue is full), the failures are
--- written all the same.
+-- that one is queued with the outcome as its data, however full its queue is. Nothing of it may keep a run
+-- from being over.
 CREATE FUNCTION rota.failures_tell(runs bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     one record;
+    untold json[];
 BEGIN
     FOR one IN
         SELECT t.name AS told,
@@ -149,9 +228,15 @@ BEGIN
          GROUP BY t.name
     LOOP
         BEGIN
-            PERFORM rota.enqueue_runs(one.told, one.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-        EXCEPTION WHEN configuration_limit_exceeded OR invalid_parameter_value THEN
-            RAISE WARNING 'job "%" is not told of % failures: %', one.told, cardinality(one.data), SQLERRM;
+            SELECT array_agg(one.data[e.place]) FILTER (WHERE e.conflict = 'undecided') INTO untold
+              FROM rota.enqueue_runs(one.told, one.data, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true)
+                   WITH ORDINALITY AS e(run_id, conflict, place);
+            IF untold IS NOT NULL THEN -- rather twice than not at all
+                PERFORM rota.enqueue_runs(one.told, untold, NULL, NULL, array_fill(NULL::text, ARRAY[cardinality(untold)]), NULL,
+                                          NULL, NULL, NULL, NULL, NULL, true);
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value OR untranslatable_character THEN
+            RAISE WARNING 'job "%" is not told of a failure: %', one.told, SQLERRM;
         END;
     END LOOP;
 END $$;
@@ -164,5 +249,22 @@ BEGIN
     PERFORM rota.failures_tell(runs);
     DELETE FROM rota.cancel_request c WHERE c.run_id = ANY (runs);
 END $$;
+
+-- ---- who may ----
+
+-- These run as the owner of the schema, so that nobody needs to write to its tables. What they call is not
+-- for others, and they are for those with the role only: USAGE on the schema is given to readers, too.
+REVOKE EXECUTE ON FUNCTION
+    rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean),
+    rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval),
+    rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, interval, text, boolean, boolean),
+    rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text) FROM PUBLIC;
+INSERT INTO rota.access (role, privilege) VALUES
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue(text, jsonb, timestamptz, integer, text, text, bigint[], interval, text, boolean)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_many(text, jsonb[], timestamptz, integer, text[], text, interval)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.enqueue_runs(text, json[], timestamptz, integer, text[], text, bigint[], boolean, '
+                 'interval, text, boolean, boolean)'),
+    ('enqueuer', 'EXECUTE ON FUNCTION rota.fire(text), rota.cancel(bigint, text), rota.cancel_many(bigint[], text)');
+SELECT rota.grant_access();
 
 INSERT INTO rota.schema_version (version, name, needs) VALUES (8, '0008_requests', 1);

@@ -91,7 +91,8 @@ static const struct refusal job_refusals[] = {
     {DURABLE(",\"zzz\":1"),
      "m:2:45: job \"j\": unknown key \"zzz\"; known keys: name, description, handler, data, "
      "requests_recovery, durable, priority, timeout, retry, max_crashes, triggers, "
-     "disallow_concurrent, concurrency, persist_data, on_exhausted"},
+     "disallow_concurrent, concurrency, persist_data, on_exhausted, rate, unique, on_failure, "
+     "max_pending, expires_in"},
     {DURABLE(",\"priority\":0"),
      "m:2:56: job \"j\": \"priority\" must be a whole number from 1 to 100, not 0"},
     {DURABLE(",\"priority\":101"),
@@ -168,9 +169,7 @@ static const struct refusal job_refusals[] = {
     {DURABLE(",\"disallow_concurrent\":true,\"concurrency\":{\"limit\":1}"),
      "m:2:86: job \"j\" has both \"disallow_concurrent\" and \"concurrency\"; give one of them: "
      "\"disallow_concurrent\": true is a limit of 1 without a key"},
-    {DURABLE(",\"rate\":{}"), "m:2:45: " LATER("job \"j\"", "rate")},
-    {DURABLE(",\"on_failure\":\"x\""), "m:2:45: " LATER("job \"j\"", "on_failure")},
-    {DURABLE(",\"max_pending\":9"), "m:2:45: " LATER("job \"j\"", "max_pending")},
+    {DURABLE(",\"lease\":\"1m\""), "m:2:45: " LATER("job \"j\"", "lease")},
 };
 
 static const struct refusal trigger_refusals[] = {

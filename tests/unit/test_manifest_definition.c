@@ -72,6 +72,20 @@ static const struct {
      DURABLE(",\"concurrency\":{\"limit\":1,\"key\":\"/a\"}"), false},
     {DURABLE(",\"concurrency\":{\"key\":\"/a\",\"limit\":2}"),
      DURABLE(",\"concurrency\":{\"limit\":2,\"key\":\"\\u002fa\"}"), true},
+    {DURABLE(",\"rate\":{\"limit\":5,\"per\":\"60s\"}"),
+     DURABLE(",\"rate\":{\"burst\":5,\"per\":\"1m\",\"limit\":5}"), true},
+    {DURABLE(",\"rate\":{\"limit\":5,\"per\":\"60s\"}"),
+     DURABLE(",\"rate\":{\"burst\":1,\"per\":\"1m\",\"limit\":5}"), false},
+    {DURABLE(",\"rate\":{\"limit\":5,\"per\":\"60s\"}"),
+     DURABLE(",\"rate\":{\"key\":\"/a\",\"per\":\"1m\",\"limit\":5}"), false},
+    {DURABLE(",\"unique\":{\"key\":\"/a\",\"for\":\"60s\"}"),
+     DURABLE(",\"unique\":{\"for\":\"1m\",\"key\":\"\\u002fa\"}"), true},
+    {DURABLE(",\"unique\":{\"key\":\"\"}"), DURABLE(""), false},
+    {DURABLE(",\"unique\":{\"key\":\"\"}"),
+     DURABLE(",\"unique\":{\"key\":\"\",\"until\":\"finished\"}"), false},
+    {DURABLE(""), DURABLE(",\"max_pending\":9"), false},
+    {DURABLE(""), DURABLE(",\"expires_in\":\"9s\""), false},
+    {DURABLE(""), DURABLE(",\"on_failure\":\"x\""), false},
     {DURABLE(""), DURABLE(",\"persist_data\":true"), false},
     {DURABLE(""), DURABLE(",\"on_exhausted\":\"error\""), false},
     {TRIGGER(",\"calendar_interval\":\"1 month\""),
@@ -149,6 +163,25 @@ static void the_canonical_form_does_not_change(void **state)
     free(text);
 }
 
+static void the_canonical_form_of_a_queue_does_not_change(void **state)
+{
+    (void)state;
+    char *text = definitions(
+        DURABLE(",\"unique\":{\"on_conflict\":\"keep_time\",\"for\":\"90s\",\"until\":\"started\","
+                "\"key\":\"\"},\"rate\":{\"key\":\"/a\",\"burst\":2,\"per\":\"1m\",\"limit\":100},"
+                "\"on_failure\":\"k\",\"expires_in\":\"1h\",\"max_pending\":9"));
+    assert_string_equal(text, "{\"handler\":\"noop\",\"durable\":true,\"max_pending\":9,"
+                              "\"expires_in\":\"1h\",\"on_failure\":\"k\",\"rate\":{\"limit\":100,"
+                              "\"per\":\"1m\",\"burst\":2,\"key\":\"/a\"},\"unique\":{\"key\":\"\","
+                              "\"until\":\"started\",\"for\":\"1m30s\","
+                              "\"on_conflict\":\"keep_time\"}}");
+    free(text);
+    text = definitions(DURABLE(",\"rate\":{\"burst\":3,\"per\":\"1s\",\"limit\":3}"));
+    assert_string_equal(text, "{\"handler\":\"noop\",\"durable\":true,"
+                              "\"rate\":{\"limit\":3,\"per\":\"1s\"}}");
+    free(text);
+}
+
 static void differences_name_the_keys(void **state)
 {
     (void)state;
@@ -180,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_meaning_makes_a_difference),
         cmocka_unit_test(the_canonical_form_does_not_change),
+        cmocka_unit_test(the_canonical_form_of_a_queue_does_not_change),
         cmocka_unit_test(differences_name_the_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

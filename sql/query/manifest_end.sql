@@ -1,0 +1,9 @@
+-- Waiting runs of what is about to be removed end as cancelled; claimed ones finish under the name they
+-- carry. Returns how many ended.
+-- $1 jobs: ids
+-- $2 triggers: ids of those whose waiting runs end, too, though their jobs stay
+-- $3 reason: why, for the history
+-- on: client
+SELECT rota.pending_end(ARRAY(SELECT p.id FROM rota.pending p
+                               WHERE p.job_id = ANY ($1::integer[]) OR p.trigger_id = ANY ($2::integer[])),
+                        'cancelled', 'cancelled: ' || $3::text)
