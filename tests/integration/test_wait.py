@@ -192,7 +192,7 @@ def test_on_a_terminal_there_is_one_line_of_progress(noting):
 @pytest.mark.parametrize("arguments, why", [
     (("--wait", "5x"), "--wait \"5x\" is no duration"),
     (("--wait=", ), "--wait \"\" is no duration"),
-    (("--wait", "--count", "2"), "--wait waits for one run, not for 2"),
+    (("--wait", "--count", "2"), "--wait waits for one run, not for many"),
 ])
 def test_a_wait_that_means_nothing_is_refused(rota, arguments, why):
     done = rota.run("enqueue", "job", *arguments, check=False)
