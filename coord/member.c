@@ -210,6 +210,7 @@ static void take_beat(struct node *node, const PGresult *result)
     control_heard(node, row_text(result, 0, 15),
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
+    queue_heard(node, result, 18);
     node_status(node);
 }
 

@@ -66,6 +66,7 @@ void runs_remove(struct runs *runs, struct run *run)
     free(run->job_data);
     free(run->checkpoint);
     free(run->earlier);
+    free(run->cancel);
     free(run);
     if (--receipt->open == 0) {
         HASH_DEL(runs->receipts, receipt);

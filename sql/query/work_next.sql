@@ -1,5 +1,6 @@
 -- When the next trigger and the next run of these routes are due, the next of either that belongs to a
--- lane, and what time it is.
+-- lane, what time it is, when a rate is to be looked at, and whether somebody said of late that nodes look for
+-- work by themselves.
 -- $1 routes: those with room
 -- on: work
 SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
@@ -12,4 +13,6 @@ SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN 
              WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT p.due FROM rota.pending p WHERE p.route = -w.route ORDER BY p.due LIMIT 1) d),
-       clock_timestamp()
+       clock_timestamp(),
+       (SELECT min(e.at) FROM rota.rate_due e),
+       (SELECT b.busy_until > clock_timestamp() - interval '5 s' FROM rota.busy b)
