@@ -10,6 +10,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,8 +132,11 @@ void acquire_begin(struct acquire *a, enum step step, const struct route *routes
     memcpy(a->routes, routes, count * sizeof *routes);
     a->route_count = count;
     a->room = 0;
+    a->least_room = INT_MAX;
     uint64_t seen = 0; /* pools are few; each counts once */
     for (size_t i = 0; i < count; i++) {
+        if (routes[i].room < a->least_room)
+            a->least_room = routes[i].room;
         if (routes[i].pool < 64 && (seen & (UINT64_C(1) << routes[i].pool)) == 0)
             a->room += routes[i].room;
         if (routes[i].pool < 64)
@@ -231,7 +235,7 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
-    busy_claimed(node, count > 0 && count >= a->room);
+    busy_claimed(node, count > 0 && count >= a->least_room);
     if (count > 0 && outlived(a))
         return;
     if (a->work == WORK_PENDING) {

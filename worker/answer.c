@@ -14,7 +14,8 @@ static void set_handlers(struct process *process, const struct protocol_message 
 {
     memset(process->handlers, 0, sizeof process->handlers);
     for (size_t i = 0; i < message->handler_count; i++) {
-        int index = pool_handler(process->pool, message->handlers[i], true);
+        bool serves = pool_serves(process->pool, message->handlers[i]);
+        int index = serves ? pool_handler(process->pool, message->handlers[i], true) : -1;
         if (index >= 0)
             process->handlers[index / 64] |= UINT64_C(1) << (index % 64);
     }

@@ -12,7 +12,7 @@
 
 /* --- command --- */
 
-static char **copy_command(char *const *command)
+static char **copy_texts(char *const *command)
 {
     size_t count = 0;
     while (command[count] != NULL)
@@ -21,6 +21,13 @@ static char **copy_command(char *const *command)
     for (size_t i = 0; i < count; i++)
         copy[i] = mem_string(command[i]);
     return copy;
+}
+
+static void free_texts(char **texts)
+{
+    for (size_t i = 0; texts != NULL && texts[i] != NULL; i++)
+        free(texts[i]);
+    free(texts);
 }
 
 /*
@@ -76,9 +83,11 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
                           .split = builtin};
     pool->live = mem_array(1, sizeof *pool->live);
     if (!builtin)
-        pool->command = copy_command(pool_config->command);
+        pool->command = copy_texts(pool_config->command);
     else
         pool->command = builtin_command(config, pool_config->name, slots);
+    if (builtin && pool_config->builtin != NULL)
+        pool->builtin = copy_texts(pool_config->builtin);
     for (int i = 0; i < count; i++)
         process_init(&pool->processes[i], pool);
 }
@@ -91,11 +100,10 @@ void pool_close(struct pool *pool)
         event_free(process->timer);
         free(process->reason);
     }
-    for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
-        free(pool->command[i]);
+    free_texts(pool->command);
+    free_texts(pool->builtin);
     for (size_t i = 0; i < pool->handler_count; i++)
         free(pool->handlers[i]);
-    free(pool->command);
     free(pool->handlers);
     free(pool->live);
     free(pool->processes);
@@ -103,6 +111,28 @@ void pool_close(struct pool *pool)
 }
 
 /* --- handlers --- */
+
+static bool names(char *const *texts, const char *name)
+{
+    for (; texts != NULL && *texts != NULL; texts++)
+        if (strcmp(*texts, name) == 0)
+            return true;
+    return false;
+}
+
+/* Every built-in worker announces all that it can do: which of it is whose is said here. */
+bool pool_serves(const struct pool *pool, const char *handler)
+{
+    const struct workers *workers = pool->workers;
+    if (!pool->split)
+        return true;
+    if (pool->builtin != NULL)
+        return names(pool->builtin, handler);
+    for (size_t i = 0; i < workers->pool_count; i++)
+        if (names(workers->pools[i].builtin, handler))
+            return false;
+    return true;
+}
 
 int pool_handler(struct pool *pool, const char *name, bool add)
 {

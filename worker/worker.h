@@ -26,6 +26,8 @@ struct worker_pool_config {
     char *const *command; /* argv, NULL-terminated, no shell; NULL: the built-in worker */
     int processes;        /* at least 1 */
     int slots;            /* of a built-in process: runs at once */
+    char *const *builtin; /* built-in handlers that this pool serves, and no other; NULL-terminated.
+                             NULL: of a built-in pool, all that no other has */
 };
 
 struct worker_config {
@@ -142,5 +144,6 @@ void workers_free(struct workers *workers);
  */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
+bool builtin_worker_knows(const char *handler); /* whether it serves that */
 
 #endif

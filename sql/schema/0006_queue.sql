@@ -96,7 +96,8 @@ $$;
 -- ---- enqueueing ----
 
 -- Tells nodes of new work, unless a node has said a moment ago that it looks by itself (busy_until) or the
--- session has `rota.notify` set to off. NOTIFY takes a lock of the whole database at commit.
+-- session has `rota.notify` set to off. NOTIFY takes a lock of the whole database at commit. A mark further
+-- ahead than nodes ever set it is of a clock that has been set back since.
 CREATE TABLE rota.busy (
     singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     busy_until timestamptz NOT NULL DEFAULT '-infinity'
@@ -107,7 +108,8 @@ CREATE FUNCTION rota.wake(payload text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     IF coalesce(current_setting('rota.notify', true), '') <> 'off'
-       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()) THEN
+       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()
+                                                 AND b.busy_until < clock_timestamp() + interval '5 s') THEN
         PERFORM pg_notify('rota.wake', payload);
     END IF;
 END $$;

@@ -39,7 +39,9 @@ def wait_started(rota, *runs):
 
 def assert_cancelled(rota, run, reason="no more", limit=15):
     entry = rota.wait_history(run, limit)
-    assert (entry["status"], entry["outcome"], entry["details"]["message"]) == ("failed", "cancelled", reason)
+    # what its worker says of it in the end goes before the reason
+    assert (entry["status"], entry["outcome"]) == ("failed", "cancelled")
+    assert entry["details"]["message"] in (reason, "told to")
     return entry
 
 
@@ -55,7 +57,7 @@ def test_a_run_that_waits_is_cancelled_at_once_whatever_it_waits_for(rota):
         assert cancel(rota, run) == "cancelled"
         assert_cancelled(rota, run)
         assert cancel(rota, run) == "finished"
-    rota.node("n1")
+    rota.node("n1", exec_allow='["*"]')
     holder, waits = rota.enqueue("lane", "--count", "2")
     wait_until(lambda: rota.rows("SELECT held FROM rota.run WHERE id = %s", waits) == [("lane",)], 10)
     assert cancel(rota, waits) == "cancelled"
@@ -66,10 +68,10 @@ def test_a_run_that_waits_is_cancelled_at_once_whatever_it_waits_for(rota):
 
 
 def test_a_running_program_is_ended_with_all_its_children_and_not_tried_again(rota):
-    node = rota.node("n1", grace="10s")
+    node = rota.node("n1", grace="10s", exec_allow='["*"]')
     script = "trap '' TERM; /bin/sleep 60 & /bin/sleep 61 & wait; /bin/sleep 62"
-    rota.apply({"name": "soft", "handler": "exec", "data": {"command": ["/bin/sleep", "60"]}, "durable": True, "max_attempts": 3},
-               {"name": "hard", "handler": "exec", "data": {"command": ["/bin/sh", "-c", script]}, "durable": True, "max_attempts": 3})
+    rota.apply({"name": "soft", "handler": "exec", "data": {"command": ["/bin/sleep", "60"]}, "durable": True, "retry": {"max_attempts": 3, "backoff": "immediate"}},
+               {"name": "hard", "handler": "exec", "data": {"command": ["/bin/sh", "-c", script]}, "durable": True, "retry": {"max_attempts": 3, "backoff": "immediate"}})
     soft, hard = rota.enqueue("soft") + rota.enqueue("hard")
     wait_started(rota, soft, hard)
     wait_until(lambda: len([p for p in node.workers() if p.command.startswith("/bin/sleep")]) == 3, 10)
@@ -81,7 +83,7 @@ def test_a_running_program_is_ended_with_all_its_children_and_not_tried_again(ro
     assert_cancelled(rota, hard)
     hard_took = time.monotonic() - began
     print(f"SIGTERM: {soft_took:.2f} s; SIGKILL: {hard_took:.2f} s")
-    assert soft_took < 1 < hard_took < 6
+    assert soft_took < 0.6 < hard_took < 6
     wait_until(lambda: not any(p.lives() for p in below), 5, "the whole tree to be gone")
     wait_requests_gone(rota)
     assert rota.history(soft)["attempt"] == rota.history(hard)["attempt"] == 1
@@ -90,7 +92,7 @@ def test_a_running_program_is_ended_with_all_its_children_and_not_tried_again(ro
 @pytest.mark.parametrize("heeds", [True, False])
 def test_a_worker_is_told_and_ended_when_it_does_not_heed_it(rota, heeds):
     rota.node("n1", pools=pool(heeds), grace="10s")
-    rota.apply({"name": "job", "handler": "slow", "durable": True, "max_attempts": 5})
+    rota.apply({"name": "job", "handler": "slow", "durable": True, "retry": {"max_attempts": 5, "backoff": "immediate"}})
     run = rota.enqueue("job", "--data", '{"sleep":60,"then":"fail"}')[0]
     wait_started(rota, run)
     began = time.monotonic()
@@ -115,7 +117,7 @@ def test_a_run_that_succeeds_in_spite_of_it_is_a_success_and_the_request_goes(ro
 
 def test_a_failure_that_asks_for_a_retry_is_none_after_a_cancel(rota):
     rota.node("n1", pools=pool(True))
-    rota.apply({"name": "job", "handler": "slow", "durable": True, "max_attempts": 5})
+    rota.apply({"name": "job", "handler": "slow", "durable": True, "retry": {"max_attempts": 5, "backoff": "immediate"}})
     for then in ("fail", "snooze", "die"):
         run = rota.enqueue("job", "--data", '{"sleep":60,"then":"%s"}' % then)[0]
         wait_started(rota, run)
@@ -124,7 +126,7 @@ def test_a_failure_that_asks_for_a_retry_is_none_after_a_cancel(rota):
 
 
 def test_a_request_heard_by_no_notification_comes_with_the_heartbeat(rota):
-    rota.node("n1", notify="false", poll="5s")
+    rota.node("n1", notify="false", poll="5s", exec_allow='["*"]')
     rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/sleep", "60"]}, "durable": True})
     run = rota.enqueue("job")[0]
     wait_started(rota, run)
@@ -134,14 +136,14 @@ def test_a_request_heard_by_no_notification_comes_with_the_heartbeat(rota):
 
 def test_a_run_that_comes_back_from_its_node_is_cancelled_where_it_waits(rota):
     """Its node dies with the request outstanding."""
-    settings = {"lease": "3s", "restart_delay": "1s"}
+    settings = {"lease": "3s", "restart_delay": "1s", "exec_allow": '["*"]'}
     first = rota.node("n1", **settings)
     rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/sleep", "60"]}, "durable": True,
                 "requests_recovery": True})
     run = rota.enqueue("job")[0]
     wait_started(rota, run)
     os.kill(first.pid, signal.SIGSTOP)
-    rota.node("n2", "--standby", **settings)  # it recovers, but runs nothing
+    rota.node("n2", "--standby", ready=False, **settings)  # it recovers, but runs nothing
     assert cancel(rota, run) == "requested"
     first.kill(signal.SIGKILL)
     assert_cancelled(rota, run, limit=25)
@@ -151,7 +153,7 @@ def test_a_run_that_comes_back_from_its_node_is_cancelled_where_it_waits(rota):
 @pytest.mark.parametrize("claimers", [1, 3])
 def test_at_the_moment_of_the_claim_each_is_cancelled_exactly_once_and_none_runs_after_the_answer(rota, ledger, claimers):
     rota.start_nodes(*[f"n{i}" for i in range(claimers)], pools=ledger.pool(slots=16))
-    rota.apply({"name": "job", "handler": "ledger", "durable": True, "max_attempts": 5})
+    rota.apply({"name": "job", "handler": "ledger", "durable": True, "retry": {"max_attempts": 5, "backoff": "immediate"}})
     answers, count = {}, 600 if FULL else 200
 
     def ask(number):

@@ -8,9 +8,9 @@ import time
 
 import psycopg
 
-from ledger import instant_text  # noqa: F401 - the ledger's worker writes instants
 from waiting import holds_for, wait_until
 
+FAILS = '{"command":["/bin/false"]}'
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 
 
@@ -40,10 +40,6 @@ def wait_over(rota, ids, limit=30):
 
 def assert_nothing_left(rota):
     wait_until(lambda: rota.value("SELECT (SELECT count(*) FROM rota.run_after) + (SELECT count(*) FROM rota.pending)") == 0, 10)
-
-
-def fails(handler="exec"):
-    return '{"command":["/bin/false"]}'
 
 
 def test_a_chain_of_a_hundred_runs_in_its_order_and_without_delay(rota, ledger):
@@ -77,11 +73,11 @@ def test_one_waits_for_five_hundred_and_starts_after_the_last(rota, ledger):
 
 
 def test_a_failure_in_the_middle_ends_the_rest_at_once(rota):
-    rota.node("n1", slots=8)
+    rota.node("n1", slots=8, exec_allow='["*"]')
     rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/true"]}, "durable": True})
     rota.run("pause", "job", "job")
     first = [enqueue(rota.db, "job")]
-    first.append(enqueue(rota.db, "job", first[-1:], data=fails()))
+    first.append(enqueue(rota.db, "job", first[-1:], data=FAILS))
     rest = []
     for _ in range(60):
         rest.append(enqueue(rota.db, "job", (rest or first)[-1:]))
@@ -98,10 +94,10 @@ def test_a_failure_in_the_middle_ends_the_rest_at_once(rota):
 
 
 def test_who_waits_for_any_outcome_runs_after_failures_cancels_and_retries(rota):
-    rota.node("n1", slots=8)
+    rota.node("n1", slots=8, exec_allow='["*"]')
     rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/true"]}, "durable": True},
-               {"name": "tries", "handler": "exec", "data": {"command": ["/bin/false"]}, "durable": True, "max_attempts": 2,
-                "retry": {"initial": "300ms"}})
+               {"name": "tries", "handler": "exec", "data": {"command": ["/bin/false"]}, "durable": True,
+                "retry": {"max_attempts": 2, "backoff": "fixed", "initial": "300ms"}})
     waits = enqueue(rota.db, "job", run_at="2099-01-01")
     tries = enqueue(rota.db, "tries")
     after_any = enqueue(rota.db, "job", [waits, tries], any_outcome=True)
@@ -115,9 +111,9 @@ def test_who_waits_for_any_outcome_runs_after_failures_cancels_and_retries(rota)
 
 
 def test_a_run_that_is_over_when_it_is_waited_for_holds_up_nobody(rota):
-    rota.node("n1", slots=8)
+    rota.node("n1", slots=8, exec_allow='["*"]')
     rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/true"]}, "durable": True})
-    good, bad = enqueue(rota.db, "job"), enqueue(rota.db, "job", data=fails())
+    good, bad = enqueue(rota.db, "job"), enqueue(rota.db, "job", data=FAILS)
     wait_over(rota, [good, bad])
     began = time.monotonic()
     ids = [enqueue(rota.db, "job", [good]), enqueue(rota.db, "job", [bad]), enqueue(rota.db, "job", [bad], any_outcome=True)]
@@ -173,7 +169,7 @@ def test_nodes_that_die_between_an_end_and_what_follows_it_leave_nobody_waiting(
 
 def test_history_that_is_dropped_before_it_was_looked_at_counts_as_no_success(rota):
     rota.apply({"name": "job", "handler": "noop", "durable": True})
-    node = rota.node("n1", slots=8)
+    node = rota.node("n1", slots=8, exec_allow='["*"]')
     need = enqueue(rota.db, "job")
     wait_over(rota, [need])
     node.kill(signal.SIGKILL)
@@ -185,7 +181,7 @@ def test_history_that_is_dropped_before_it_was_looked_at_counts_as_no_success(ro
 
 
 def test_who_waits_is_released_to_its_pause_its_rate_and_its_time(rota):
-    rota.node("n1", slots=8)
+    rota.node("n1", slots=8, exec_allow='["*"]')
     rota.apply({"name": "job", "handler": "noop", "durable": True}, {"name": "paused", "handler": "noop", "durable": True})
     first = enqueue(rota.db, "job", run_at="2099-01-01")
     paused, later = enqueue(rota.db, "paused", [first]), enqueue(rota.db, "job", [first], run_at="2099-01-01")

@@ -28,6 +28,14 @@ static const struct builtin_handler *const handlers[] = {&exec_handler, &noop_ha
 
 #define HANDLER_COUNT (sizeof handlers / sizeof *handlers)
 
+bool builtin_worker_knows(const char *handler)
+{
+    for (size_t i = 0; i < HANDLER_COUNT; i++)
+        if (strcmp(handlers[i]->name, handler) == 0)
+            return true;
+    return false;
+}
+
 /* --- answers --- */
 
 static void answer_open(struct builtin *builtin, const char *type, int64_t id, int64_t fence)
@@ -116,8 +124,7 @@ void task_close(struct task *task)
 
 static struct task *find_task(struct builtin *builtin, const struct protocol_message *message)
 {
-    LIST_EACH(&builtin->tasks, struct task, all, task)
-    {
+    LIST_EACH (&builtin->tasks, struct task, all, task) {
         if (task->id == message->id && task->fence == message->fence)
             return task;
     }
@@ -166,8 +173,7 @@ static void on_closed(void *arg, const char *fault)
     struct builtin *builtin = arg;
     if (fault != NULL)
         fprintf(stderr, "rota worker: %s\n", fault);
-    LIST_EACH(&builtin->tasks, struct task, all, task)
-    {
+    LIST_EACH (&builtin->tasks, struct task, all, task) {
         task->abandon(task);
     }
     channel_close(&builtin->channel);
