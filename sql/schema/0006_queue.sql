@@ -410,7 +410,7 @@ CREATE FUNCTION rota.runs_over(runs bigint[]) RETURNS bigint[]
 LANGUAGE sql STABLE AS $$
     WITH claimed AS MATERIALIZED (
         SELECT u.id FROM rota.receipt r CROSS JOIN LATERAL unnest(r.ids) WITH ORDINALITY AS u(id, place)
-         WHERE cardinality(runs) > 0 AND get_bit(r.open, (u.place - 1)::integer) = 1
+         WHERE get_bit(r.open, (u.place - 1)::integer) = 1
     )
     SELECT coalesce(array_agg(n.id), '{}') FROM unnest(runs) AS n(id)
      WHERE NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = n.id) AND n.id NOT IN (SELECT c.id FROM claimed c)
@@ -430,7 +430,9 @@ BEGIN
     released := 0;
     ended := 0;
     LOOP
-        resolved := rota.runs_over(ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs = ANY (done)));
+        resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs = ANY (done));
+        EXIT WHEN cardinality(resolved) = 0; -- nobody waits for them, as a rule
+        resolved := rota.runs_over(resolved);
         EXIT WHEN cardinality(resolved) = 0;
         -- locked first: who resolves the other half of the same run's needs comes before us or after us
         waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved));

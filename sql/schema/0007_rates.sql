@@ -60,7 +60,9 @@ END $$;
 -- Gives starts to those that wait at a bucket, in order of rank (see lane_wake). Returns how many of them
 -- belong to lanes, and how many do not.
 CREATE FUNCTION rota.rate_give(at_bucket bigint, room integer) RETURNS TABLE (laned bigint, plain bigint)
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql AS $$ -- whose plans are kept
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE head AS (
         (SELECT p.route FROM rota.pending p WHERE p.bucket = at_bucket AND p.held = 'R' ORDER BY p.route LIMIT 1)
         UNION ALL
@@ -79,12 +81,14 @@ LANGUAGE sql VOLATILE AS $$
          WHERE p.id = ANY (ARRAY(SELECT c.id FROM candidate c ORDER BY c.rank, c.id LIMIT room)) AND p.held = 'R'
         RETURNING p.lane
     )
-    SELECT count(g.lane), count(*) - count(g.lane) FROM given g
-$$;
+    SELECT count(g.lane), count(*) - count(g.lane) FROM given g;
+END $$;
 
 -- When the first of those that wait at a bucket is due; NULL: nobody waits.
 CREATE FUNCTION rota.rate_first(at_bucket bigint) RETURNS timestamptz
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     WITH RECURSIVE head AS (
         (SELECT p.route, p.held_due FROM rota.pending p
           WHERE p.bucket = at_bucket AND p.held = 'R' ORDER BY p.route, p.held_due LIMIT 1)
@@ -94,8 +98,8 @@ LANGUAGE sql STABLE AS $$
                 WHERE p.bucket = at_bucket AND p.held = 'R' AND p.route > k.route
                 ORDER BY p.route, p.held_due LIMIT 1) n
     )
-    SELECT min(h.held_due) FROM head h
-$$;
+    SELECT min(h.held_due) FROM head h);
+END $$;
 
 -- Gives out starts at the buckets whose time has come: as many of those that wait as there are tokens, and
 -- notes when each is to be looked at again. Two nodes may call it at once: a bucket belongs to who has its
@@ -113,6 +117,7 @@ DECLARE
     level double precision;
     gave record;
     got bigint;
+    first timestamptz;
 BEGIN
     looked := cardinality(mine);
     laned := 0;
@@ -152,15 +157,15 @@ BEGIN
            SET tokens = CASE WHEN one.free THEN 0 ELSE level - got END, granted = one.unused + got, as_of = moment
          WHERE b.bucket = (one.bucket).bucket;
         CONTINUE WHEN one.paused;
+        first := rota.rate_first((one.bucket).bucket);
+        CONTINUE WHEN first IS NULL;
+        first := greatest(first, moment + CASE WHEN one.free THEN interval '2 ms'
+                                               -- all it has are given: a claim will say so
+                                               WHEN one.burst - one.unused - got < 1 THEN interval '500 ms'
+                                               ELSE greatest(0.002, (1 - level + got) / one.per_second) * interval '1 s' END);
         INSERT INTO rota.rate_due (at, bucket, job_id)
-        SELECT n.at, (one.bucket).bucket, (one.bucket).job_id
-          FROM (SELECT greatest(rota.rate_first((one.bucket).bucket),
-                                moment + CASE WHEN one.free THEN interval '2 ms'
-                                              -- all it has are given: a claim will say so
-                                              WHEN one.burst - one.unused - got < 1 THEN interval '500 ms'
-                                              ELSE greatest(0.002, (1 - level + got) / one.per_second) * interval '1 s' END) AS at
-                 WHERE rota.rate_first((one.bucket).bucket) IS NOT NULL) n
-         WHERE NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = (one.bucket).bucket AND d.at <= n.at AND NOT d.started);
+        SELECT first, (one.bucket).bucket, (one.bucket).job_id
+         WHERE NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = (one.bucket).bucket AND d.at <= first AND NOT d.started);
     END LOOP;
     IF plain > 0 THEN
         PERFORM rota.wake('');
@@ -236,11 +241,11 @@ BEGIN
     UPDATE rota.pending p
        SET bucket = w.bucket,
            due = CASE WHEN w.bucket IS NULL AND p.held = 'R' THEN p.held_due
-                      WHEN w.bucket IS NOT NULL AND p.held IS NULL THEN 'infinity' ELSE p.due END,
+                      WHEN w.bucket IS NOT NULL AND (p.held IS NULL OR p.held = 'L') THEN 'infinity' ELSE p.due END,
            held_due = CASE WHEN w.bucket IS NULL AND p.held = 'R' THEN NULL
                            WHEN w.bucket IS NOT NULL AND p.held IS NULL THEN p.due ELSE p.held_due END,
            held = CASE WHEN w.bucket IS NULL AND p.held = 'R' THEN NULL
-                       WHEN w.bucket IS NOT NULL AND p.held IS NULL THEN 'R' ELSE p.held END
+                       WHEN w.bucket IS NOT NULL AND (p.held IS NULL OR p.held = 'L') THEN 'R' ELSE p.held END
       FROM (SELECT q.id, rota.run_bucket(q.job_id, q.trigger_id, q.data) AS bucket
               FROM rota.pending q WHERE q.job_id = ANY (jobs)) w
      WHERE p.id = w.id AND p.bucket IS DISTINCT FROM w.bucket;

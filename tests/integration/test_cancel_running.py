@@ -150,6 +150,19 @@ def test_a_run_that_comes_back_from_its_node_is_cancelled_where_it_waits(rota):
     wait_requests_gone(rota)
 
 
+def test_a_request_made_while_its_node_has_lost_the_database_is_obeyed_when_it_is_back(rota):
+    rota.node("n1", exec_allow='["*"]')
+    rota.apply({"name": "job", "handler": "exec", "data": {"command": ["/bin/sleep", "60"]}, "durable": True})
+    run = rota.enqueue("job")[0]
+    wait_started(rota, run)
+    with rota.db.transaction():
+        assert cancel(rota, run) == "requested"
+        rota.db.execute("SELECT pg_terminate_backend(a.pid, 5000) FROM pg_stat_activity a "
+                        "WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()")
+    assert_cancelled(rota, run)
+    wait_requests_gone(rota)
+
+
 @pytest.mark.parametrize("claimers", [1, 3])
 def test_at_the_moment_of_the_claim_each_is_cancelled_exactly_once_and_none_runs_after_the_answer(rota, ledger, claimers):
     rota.start_nodes(*[f"n{i}" for i in range(claimers)], pools=ledger.pool(slots=16))

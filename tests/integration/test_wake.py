@@ -9,6 +9,7 @@ import time
 import psycopg
 import pytest
 
+from ledger import Ledger
 from waiting import holds_for, wait_until
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
@@ -109,15 +110,17 @@ def test_a_busy_fleet_costs_no_notifications_and_an_idle_one_is_told_again(rota)
     wait_drained(rota, 2)
 
 
-def test_who_is_of_no_use_to_the_busy_node_is_not_forgotten(rota, ledger):
+def test_who_is_of_no_use_to_the_busy_node_is_not_forgotten(rota, ledger, tmp_path):
     """One node is busy with what only it serves, another idles."""
-    busy_node = rota.node("n1", slots=16, lease="4s", restart_delay="1s")
-    rota.node("n2", pools=ledger.pool(slots=4), slots=1, lease="4s", restart_delay="1s")
-    rota.apply({"name": "load", "handler": "noop", "durable": True}, {"name": "job", "handler": "ledger", "durable": True})
+    os.mkdir(tmp_path / "load")
+    load = Ledger(tmp_path / "load").pool(slots=64, handler="load")
+    busy_node = rota.node("n1", pools=load, lease="4s", restart_delay="1s")
+    rota.node("n2", pools=ledger.pool(slots=4), lease="4s", restart_delay="1s")
+    rota.apply({"name": "load", "handler": "load", "durable": True}, {"name": "job", "handler": "ledger", "durable": True})
     delay_of(rota, ledger)
     bulk(rota, "load", 60000)
     wait_until(lambda: busy(rota), 10, "a busy mark")
-    while_busy = [delay_of(rota, ledger) for _ in range(5)]
+    while_busy = [delay_of(rota, ledger) for _ in range(8)]
     assert busy(rota)
     busy_node.kill(signal.SIGKILL)
     after_death = [delay_of(rota, ledger) for _ in range(5)]
