@@ -254,6 +254,24 @@ BEGIN
     END IF;
     RETURN done;
 END $$;
+
+-- ---- triggers that go ----
+
+-- One that was woken for its lane and is deleted before it was claimed: the next in the lane is woken. Who
+-- has a lane in his hands just now is not waited for: the sweep looks after it.
+CREATE FUNCTION rota.trigger_gone() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    lanes bigint[] := ARRAY(SELECT DISTINCT g.lane FROM gone g WHERE g.lane IS NOT NULL AND g.state = 'W');
+BEGIN
+    IF cardinality(lanes) > 0 THEN
+        PERFORM rota.lane_wake(rota.lane_try(lanes));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER trigger_gone AFTER DELETE ON rota.trigger_due REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.trigger_gone();
+
 -- ---- what can be seen ----
 
 CREATE OR REPLACE VIEW rota.run AS

@@ -60,4 +60,4 @@ def test_a_pool_of_a_built_in_handler_has_its_own_slots_and_leaves_the_others_to
 
 def test_a_pool_of_an_unknown_built_in_handler_is_refused(rota):
     done = rota.run("node", "--name", "n1", check=False, pools={"reports": {"builtin": ["exce"], "slots": 2}})
-    assert done.returncode == 2 and "builtin lists handlers of the built-in worker" in done.stderr, done.stderr
+    assert done.returncode == 1 and "builtin lists handlers of the built-in worker" in done.stderr, done.stderr
