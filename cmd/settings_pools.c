@@ -1,6 +1,7 @@
 /*
  * The setting `pools`: {"py":{"command":["python3","worker.py"],"processes":4}}. The built-in pool
- * is always there and stands first; it takes its slots from the setting `slots`.
+ * is always there and stands first; it takes its slots from the setting `slots`. Others of its kind
+ * take handlers from it, with slots of their own: {"reports":{"builtin":["exec"],"slots":2}}.
  */
 #include "cmd/settings_value.h"
 
@@ -15,6 +16,7 @@
 #define POOL_COUNT_MAX     63   /* of one node, besides that of workers that connect */
 #define POOL_PROCESSES_MAX 1000 /* processes of one pool */
 #define POOL_ALIASES_MAX   256  /* of one pool, as of one worker */
+#define POOL_SLOTS_MAX     10000
 #define BUILTIN_POOL       "builtin"
 
 static void pool_free(struct worker_pool_config *pool)
@@ -27,6 +29,9 @@ static void pool_free(struct worker_pool_config *pool)
         free(pool->aliases[i].new);
     }
     free((void *)pool->aliases);
+    for (char *const *word = pool->builtin; word != NULL && *word != NULL; word++)
+        free(*word);
+    free((void *)pool->builtin);
     free((void *)pool->name);
 }
 
@@ -71,6 +76,52 @@ static int read_command(const struct json *json, const struct json_value *value,
     }
     if (pool->command[0][0] == '\0')
         return refuse(json, value, error, "command begins with an empty text, not a program");
+    return 0;
+}
+
+/* Whether a pool before this one has the handler already. */
+static bool is_taken(const struct pool_table *table, const char *handler)
+{
+    for (size_t i = 0; i < table->count; i++)
+        for (char *const *at = table->pools[i].builtin; at != NULL && *at != NULL; at++)
+            if (strcmp(*at, handler) == 0)
+                return true;
+    return false;
+}
+
+static int read_builtin(const struct pool_table *table, const struct json *json,
+                        const struct json_value *value, struct worker_pool_config *pool,
+                        struct rota_error *error)
+{
+    if (value->type != JSON_ARRAY || value->count == 0)
+        return refuse(json, value, error,
+                      "builtin is a list of built-in handlers, for example [\"exec\"]");
+    char **handlers = mem_array(value->count + 1, sizeof *handlers);
+    pool->builtin = handlers;
+    for (const struct json_value *word = json_first(json, value); word != NULL;
+         word = json_next(json, word), handlers++) {
+        char *handler = word->type == JSON_STRING ? json_text(word) : NULL;
+        bool known = handler != NULL && builtin_worker_knows(handler);
+        bool taken = known && is_taken(table, handler);
+        if (!known || taken) {
+            free(handler);
+            return refuse(json, word, error,
+                          known
+                              ? "this built-in handler is in the list twice, or another pool's"
+                              : "builtin lists handlers of the built-in worker, for example exec");
+        }
+        *handlers = handler;
+    }
+    return 0;
+}
+
+static int read_slots(const struct json *json, const struct json_value *value,
+                      struct worker_pool_config *pool, struct rota_error *error)
+{
+    int64_t slots;
+    if (json_int64(value, &slots) != 0 || slots < 1 || slots > POOL_SLOTS_MAX)
+        return refuse(json, value, error, "slots is a number from 1 to 10000");
+    pool->slots = (int)slots;
     return 0;
 }
 
@@ -122,8 +173,27 @@ static int read_aliases(const struct json *json, const struct json_value *value,
     return check_chains(json, value, error);
 }
 
-static int read_pool(const struct json *json, const struct json_value *object,
-                     struct worker_pool_config *pool, struct rota_error *error)
+/* A pool has a command, or is of the built-in kind with slots. */
+static int check_kind(const struct json *json, const struct json_value *object,
+                      const struct worker_pool_config *pool, struct rota_error *error)
+{
+    if (pool->command == NULL && pool->builtin == NULL)
+        return refuse(json, object, error, "this pool has no command");
+    if (pool->command != NULL && pool->builtin != NULL)
+        return refuse(json, object, error, "a pool has a command or builtin handlers, not both");
+    if (pool->command != NULL && pool->slots != 0)
+        return refuse(json, object, error,
+                      "slots are for builtin handlers: a command says itself how many it has");
+    if (pool->builtin != NULL && pool->slots == 0)
+        return refuse(json, object, error,
+                      "a pool of builtin handlers needs slots, for example "
+                      "\"slots\": 2");
+    return 0;
+}
+
+static int read_pool(const struct pool_table *table, const struct json *json,
+                     const struct json_value *object, struct worker_pool_config *pool,
+                     struct rota_error *error)
 {
     if (object->type != JSON_OBJECT)
         return refuse(json, object, error,
@@ -139,13 +209,18 @@ static int read_pool(const struct json *json, const struct json_value *object,
             failed = read_aliases(json, json_member(key), pool, error);
         else if (json_is(key, "limits"))
             failed = pool_limits_read(json, json_member(key), &pool->limits, error);
+        else if (json_is(key, "builtin"))
+            failed = read_builtin(table, json, json_member(key), pool, error);
+        else if (json_is(key, "slots"))
+            failed = read_slots(json, json_member(key), pool, error);
         else
             failed = refuse(json, key, error,
-                            "a pool has the keys command, processes, aliases and limits only");
+                            "a pool has the keys command, processes, aliases, limits, builtin and "
+                            "slots only");
         if (failed != 0)
             return -1;
     }
-    return pool->command != NULL ? 0 : refuse(json, object, error, "this pool has no command");
+    return check_kind(json, object, pool, error);
 }
 
 static int read_name(const struct json *json, const struct json_value *key, char **ret_name,
@@ -180,7 +255,7 @@ static int read_pools(struct pool_table *table, const struct json *json, struct 
             return -1;
         struct worker_pool_config *pool = pool_add(table, name);
         free(name);
-        if (read_pool(json, json_member(key), pool, error) != 0)
+        if (read_pool(table, json, json_member(key), pool, error) != 0)
             return -1;
     }
     return 0;

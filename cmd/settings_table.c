@@ -151,7 +151,9 @@ static const struct setting table[SETTING_COUNT] = {
     [SETTING_POOLS] = {"pools", SETTING_POOL_TABLE, NODES,
                        .help =
                            "worker processes of your own: "
-                           "{\"py\":{\"command\":[\"python3\",\"worker.py\"],\"processes\":4}}"},
+                           "{\"py\":{\"command\":[\"python3\",\"worker.py\"],\"processes\":4}}, "
+                           "or built-in ones with slots of their own: "
+                           "{\"x\":{\"builtin\":[\"exec\"],\"slots\":2}}"},
     [SETTING_SLOTS] = {"slots", SETTING_NUMBER, NODES, .standard = "16", .low = 1, .high = 10000,
                        .help = "runs at once in the built-in worker"},
     [SETTING_WORKER_LISTEN] = {"worker_listen", SETTING_LIST, SCOPE_NODE, .separator = ',',

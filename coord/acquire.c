@@ -10,6 +10,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,8 +132,11 @@ void acquire_begin(struct acquire *a, enum step step, const struct route *routes
     memcpy(a->routes, routes, count * sizeof *routes);
     a->route_count = count;
     a->room = 0;
+    a->least_room = INT_MAX;
     uint64_t seen = 0; /* pools are few; each counts once */
     for (size_t i = 0; i < count; i++) {
+        if (routes[i].room < a->least_room)
+            a->least_room = routes[i].room;
         if (routes[i].pool < 64 && (seen & (UINT64_C(1) << routes[i].pool)) == 0)
             a->room += routes[i].room;
         if (routes[i].pool < 64)
@@ -214,6 +218,7 @@ static struct run *take_row(struct acquire *a, const PGresult *result, int row,
     run->recovering = row_bool(result, row, 10);
     run->made_up = row_bool(result, row, 16);
     run->extra = row_bool(result, row, 17);
+    run->rated = row_bool(result, row, 18);
     run->data = copy(row_slice(result, row, 11));
     run->checkpoint = copy(row_slice(result, row, 12));
     run->earlier = copy(row_slice(result, row, 13));
@@ -231,6 +236,7 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
+    busy_claimed(node, count > 0 && count >= a->least_room);
     if (count > 0 && outlived(a))
         return;
     if (a->work == WORK_PENDING) {
@@ -245,8 +251,13 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
     struct receipt *receipt =
         runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
     a->fleet_revision = row_int64(answer->result, 0, 15);
-    for (int row = 0; row < count; row++)
-        a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
+    bool rated = false;
+    for (int row = 0; row < count; row++) {
+        struct run *run = a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
+        rated = rated || run->rated;
+    }
+    if (rated)
+        rate_claimed(node);
     acquire_go_on(a);
 }
 
@@ -367,6 +378,8 @@ static void on_fired(void *arg, const struct store_answer *answer)
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
     if (a->fire->later_count > 0)
         wake_next(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING, node_database_now(node));
+    if (a->fire->rated)
+        rate_next(node, node_database_now(node));
     for (size_t i = 0; i < count; i++) {
         if (needs_data(runs[i]))
             a->held[a->held_count++] = runs[i];
@@ -512,6 +525,8 @@ static void on_asked(void *arg, const struct store_answer *answer)
     for (int work = 0; work < WORK_KINDS; work++)
         wake_next(node, (enum work)work, row_time(answer->result, 0, work));
     wake_route_seen(node, row_int32(answer->result, 0, WORK_KINDS + 1));
+    rate_next(node, row_time(answer->result, 0, WORK_KINDS + 2));
+    busy_heard(node, row_bool(answer->result, 0, WORK_KINDS + 3));
     end_step(a);
 }
 

@@ -144,6 +144,8 @@ struct taking {
     int64_t held_ids[NODE_CLAIM_MAX], held_lanes[NODE_CLAIM_MAX];
     const char *held_kinds[NODE_CLAIM_MAX];
     size_t held_count;
+    int64_t full_lanes[NODE_CLAIM_MAX]; /* of those held, each once */
+    size_t full_count;
 };
 
 static void hold(struct taking *taking, const struct lane_candidate *candidate, const char *kind)
@@ -151,6 +153,14 @@ static void hold(struct taking *taking, const struct lane_candidate *candidate, 
     taking->held_ids[taking->held_count] = candidate->run_id;
     taking->held_lanes[taking->held_count] = candidate->lane;
     taking->held_kinds[taking->held_count++] = kind;
+}
+
+static void note_full(struct taking *taking, int64_t lane)
+{
+    for (size_t i = 0; i < taking->full_count; i++)
+        if (taking->full_lanes[i] == lane)
+            return;
+    taking->full_lanes[taking->full_count++] = lane;
 }
 
 static void place(struct acquire *a, const struct lane_candidate *candidate, int *pool_room,
@@ -162,6 +172,7 @@ static void place(struct acquire *a, const struct lane_candidate *candidate, int
         hold(taking, candidate, "P");
     } else if (laned && room != NULL && lane_full(room)) {
         hold(taking, candidate, "L");
+        note_full(taking, candidate->lane);
     } else if ((!laned || room != NULL) && *pool_room > 0) {
         (*pool_room)--;
         taking->ids[taking->count] = candidate->run_id;
@@ -192,6 +203,7 @@ static void take_pending(struct acquire *a)
     params_int64s(&params, taking.held_ids, taking.held_count);
     params_int64s(&params, taking.held_lanes, taking.held_count);
     params_texts(&params, taking.held_kinds, taking.held_count);
+    params_int64s(&params, taking.full_lanes, taking.full_count);
     store_call(a->node->work, SQL_LANE_TAKE, &params, STORE_WITHIN | STORE_COMMIT,
                acquire_on_claimed, a);
     store_params_free(&params);

@@ -49,7 +49,8 @@ struct acquire {
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
-    int room; /* of all pools together when the step began */
+    int room;       /* of all pools together when the step began */
+    int least_room; /* of one of them: as many claimed are a pool that was filled, most likely */
     struct id_list load_triggers, load_jobs, load_data;
     struct fire *fire; /* decided, waiting for its commit */
     struct lane_candidate candidates[NODE_CLAIM_MAX];

@@ -95,6 +95,15 @@ static void log_run(struct node *node, const struct finished *finished)
     free(headline);
 }
 
+/* Others may have waited for its end. */
+static void ended(struct node *node, const struct finished *finished)
+{
+    if (finished->status != NULL)
+        after_done(node, finished->run->key.id);
+    if (finished->run->cancel != NULL)
+        cancel_done(node, finished->run->key.id);
+}
+
 static void batch_written(struct outlet *outlet, int64_t moved)
 {
     struct node *node = outlet->node;
@@ -106,6 +115,7 @@ static void batch_written(struct outlet *outlet, int64_t moved)
     }
     for (size_t i = 0; i < outlet->batch_count; i++) {
         log_run(node, outlet->batch[i]);
+        ended(node, outlet->batch[i]);
         runs_remove(node->runs, outlet->batch[i]->run);
         finished_free(outlet->batch[i]);
     }
@@ -340,6 +350,11 @@ void complete_over(struct node *node, struct run *run, const char *status, const
 void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,
                        bool crash, bool recovering, const char *outcome, const char *message)
 {
+    if (run->cancel != NULL) { /* it would only be cancelled where it waits */
+        complete_over(node, run, "failed", "cancelled",
+                      details_failure(NULL, run, "failed", NULL, run->cancel), -1, NULL);
+        return;
+    }
     struct finished *finished = finished_new(run, NULL, outcome != NULL ? outcome : "put back");
     finished->delay_us = delay_us;
     finished->more_attempt = attempt;

@@ -182,6 +182,7 @@ static struct job *job_from_row(const PGresult *result, int row)
     job->persist_data = row_bool(result, row, 15);
     job->exhausted_is_error = row_bool(result, row, 16);
     job->tells_failure = row_bool(result, row, 17);
+    job->rated = row_bool(result, row, 18);
     return job;
 }
 

@@ -38,6 +38,7 @@ struct job {
     int requests_recovery; /* -1: not said, 0, 1 */
     bool held;             /* paused, by whatever name */
     int lane_limit;        /* runs at once, of each key; 0: any number */
+    bool rated;            /* its runs wait in pending for a start of their rate */
     bool persist_data;     /* the data is what the last successful run left: read with each claim */
     bool exhausted_is_error; /* a run that failed for good puts its trigger in error */
     bool tells_failure;      /* another job is queued for each final failure */

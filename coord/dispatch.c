@@ -115,13 +115,13 @@ static int hand_over(struct node *node, struct run *run, int pool)
 }
 
 /*
- * It was queued while its job was being paused or given a limit, and its claim saw it as it was; or
- * it belongs to a lane and the lease is about to end. Put back, it finds its place.
+ * It was queued while its job was being paused or given a limit or a rate, and its claim saw it as
+ * it was; or it belongs to a lane and the lease is about to end. Put back, it finds its place.
  */
 static bool has_moved(const struct node *node, const struct run *run)
 {
     return run->job->held || (run->job->lane_limit > 0 && !run->laned) ||
-           (run->laned && !node_may_claim_lanes(node));
+           (run->job->rated && !run->rated) || (run->laned && !node_may_claim_lanes(node));
 }
 
 /* We stood still with the claim's answer on its way: others may have taken the run by now. */
@@ -137,6 +137,8 @@ static void dispatch(struct node *node, struct run *run)
                       details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1, NULL);
         return;
     }
+    if (cancel_before_start(node, run))
+        return;
     if (run->expired) {
         complete_over(node, run, "failed", "expired",
                       details_failure(NULL, run, "failed", NULL, "it was not started in time"), -1,

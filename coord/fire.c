@@ -31,7 +31,7 @@ void fire_clear(struct fire *fire)
     for (size_t i = 0; i < fire->trigger_count; i++)
         free(fire->triggers[i].error);
     fire->run_count = fire->later_count = fire->trigger_count = 0;
-    fire->laned = false;
+    fire->laned = fire->rated = false;
 }
 
 void fire_free(struct fire *fire)
@@ -58,17 +58,19 @@ static struct fire_run run_of(const struct fire_input *input, const struct misfi
 
 /*
  * One occurrence becomes a run: now, or in pending. Made-up runs wait there, paced for the whole
- * fleet, so that a long outage does not end in a storm. False: it belongs to a lane and cannot
- * start now, so it stays with its trigger; unless what follows it was decided together with it.
+ * fleet, so that a long outage does not end in a storm; and so do runs of a job with a rate. False:
+ * it belongs to a lane and cannot start now, so it stays with its trigger; unless what follows it
+ * was decided together with it.
  */
 static bool add_run(struct fire *fire, const struct fire_input *input,
                     const struct misfire_run *wanted, int64_t previous_us, int *room)
 {
-    bool start = !wanted->made_up && *room > 0 && fire->run_count < NODE_CLAIM_MAX &&
+    bool rated = input->job->rated;
+    bool start = !wanted->made_up && !rated && *room > 0 && fire->run_count < NODE_CLAIM_MAX &&
                  (input->lane == NULL || !lane_full(input->lane));
     bool passing =
         input->pass.until_us != SCHEDULE_UNSET && wanted->scheduled_us < input->pass.until_us;
-    if (!start && !wanted->made_up && input->lane != NULL && !passing)
+    if (!start && !wanted->made_up && !rated && input->lane != NULL && !passing)
         return false;
     struct fire_run run = run_of(input, wanted, previous_us);
     if (start) {
@@ -81,6 +83,7 @@ static bool add_run(struct fire *fire, const struct fire_input *input,
     if (fire->later_count % 64 == 0)
         fire->later = mem_resize(fire->later, fire->later_count + 64, sizeof *fire->later);
     fire->later[fire->later_count++] = run;
+    fire->rated = fire->rated || rated;
     return true;
 }
 
@@ -110,7 +113,8 @@ void fire_decide(struct fire *fire, const struct fire_input *input, int *room)
 {
     if (fire->trigger_count == NODE_CLAIM_MAX || fire->later_count >= FIRE_LATER_MAX)
         return;
-    if (input->lane != NULL && !lane_full(input->lane) && *room <= 0)
+    bool now = input->lane != NULL && !input->job->rated; /* it needs a place in the lane now */
+    if (now && !lane_full(input->lane) && *room <= 0)
         return; /* it stays due */
     struct fire_advance *made = &fire->triggers[fire->trigger_count++];
     *made = (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
@@ -118,7 +122,7 @@ void fire_decide(struct fire *fire, const struct fire_input *input, int *room)
     if (input->trigger->schedule == NULL) {
         made->next_us = STORE_NULL_TIME;
         made->error = mem_string(input->trigger->error);
-    } else if (input->lane != NULL && lane_full(input->lane)) {
+    } else if (now && lane_full(input->lane)) {
         made->next_us = input->next_us;
         made->blocked = true;
     } else {
@@ -213,6 +217,15 @@ static void lane_params(const struct fire *fire, struct store_params *params)
     free(lanes);
 }
 
+static void rate_params(const struct fire *fire, struct store_params *params)
+{
+    bool *rated = mem_array(fire->later_count, sizeof *rated);
+    for (size_t i = 0; i < fire->later_count; i++)
+        rated[i] = fire->later[i].job->rated;
+    params_bools(params, rated, fire->later_count);
+    free(rated);
+}
+
 void fire_params(const struct fire *fire, int32_t incarnation, struct store_params *params)
 {
     params_int32(params, incarnation);
@@ -221,6 +234,7 @@ void fire_params(const struct fire *fire, int32_t incarnation, struct store_para
     run_params(fire->later, fire->later_count, true, params);
     params_int64(params, fire->pace_us);
     lane_params(fire, params);
+    rate_params(fire, params);
 }
 
 size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, struct run **runs)

@@ -43,6 +43,7 @@ struct fire {
     size_t later_count;
     int64_t pace_us; /* between made-up runs of the whole fleet */
     bool laned;      /* the batch is of triggers with lanes */
+    bool rated;      /* some of the later runs wait for their rate */
     struct misfire_decision decision;
 };
 

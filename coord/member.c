@@ -239,6 +239,7 @@ static void take_beat(struct node *node, const PGresult *result)
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
     m->deputy = row_bool(result, 0, 18);
+    queue_heard(node, result, 19);
     node_status(node);
 }
 

@@ -163,7 +163,7 @@ static void on_notified(void *arg, const char *payload)
 {
     struct node *node = arg;
     if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
-        node->state == NODE_RUNNING)
+        !queue_notified(node, payload) && node->state == NODE_RUNNING)
         wake_notified(node, payload);
 }
 
@@ -458,6 +458,7 @@ static void on_chores(evutil_socket_t fd, short what, void *arg)
     struct store_params days = {0}, age = {0}, rows = {0};
     params_int32(&days, HISTORY_DAYS);
     store_call(node->session, SQL_HISTORY_ENSURE, &days, 0, on_chore_done, node);
+    store_call(node->session, SQL_SETTLED_TRIM, NULL, 0, on_chore_done, node);
     if (node->config->history_age_us > 0) {
         params_int64(&age, node->config->history_age_us / US_PER_MS);
         store_call(node->session, SQL_HISTORY_DROP, &age, 0, on_chore_done, node);
@@ -517,6 +518,7 @@ static void node_free(struct node *node)
     store_free(node->work);
     store_free(node->session);
     cluster_locks_free(node->locks);
+    queue_free(node);
     complete_free(node);
     acquire_free(node);
     wake_free(node);
@@ -556,6 +558,7 @@ static void node_init(struct node *node, const struct node_config *config)
     acquire_new(node);
     complete_new(node);
     notes_new(node);
+    queue_new(node);
     node_locks_new(node);
 }
 

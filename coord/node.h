@@ -3,6 +3,7 @@
  * each with a section of its own here; data goes one way through them: wake (wake.c) → acquire
  * (acquire.c) → fire (fire.c) → run (dispatch.c) → complete (complete.c) beside them: membership
  * (member.c), control from elsewhere (control.c), recovery (recover.c), definitions (definition.c),
+ * what the queue asks beside claims (queue.h),
  * life cycle (lifecycle.c), start and drain (node.c, start.c).
  */
 #ifndef COORD_NODE_H
@@ -14,6 +15,7 @@
 #include "coord/flow.h"
 #include "coord/lifecycle.h"
 #include "coord/member.h"
+#include "coord/queue.h"
 #include "coord/run.h"
 #include "store/store.h"
 #include "worker/worker.h"
@@ -26,6 +28,11 @@ struct acquire;
 struct complete;
 struct notes;
 struct cluster_locks;
+struct rate;
+struct after;
+struct cancels;
+struct busy;
+struct sweep;
 
 struct node {
     const struct node_config *config;
@@ -49,6 +56,11 @@ struct node {
     struct complete *complete;
     struct notes *notes;
     struct cluster_locks *locks;
+    struct rate *rate;
+    struct after *after;
+    struct cancels *cancels;
+    struct busy *busy;
+    struct sweep *sweep;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
     struct event *signals[2];

@@ -152,6 +152,11 @@ void result_take(struct node *node, const struct worker_result *result)
     struct run *run = runs_find(node->runs, result->id, result->fence);
     assert(run != NULL && run->place == RUN_AT_WORKER);
     bool ended_by_us = node->state == NODE_DRAINING && node->hurry;
+    if (run->cancel != NULL &&
+        result->outcome != WORKER_DONE) { /* however it ended: no more of it */
+        over(node, run, result, "failed", "cancelled", NULL, run->cancel);
+        return;
+    }
     switch (result->outcome) {
     case WORKER_DONE:
         succeeded(node, run, result);

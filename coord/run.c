@@ -69,6 +69,7 @@ void runs_remove(struct runs *runs, struct run *run)
     free(run->traceparent);
     note_free(run->note);
     free(run->earlier);
+    free(run->cancel);
     free(run);
     if (--receipt->open == 0) {
         HASH_DEL(runs->receipts, receipt);

@@ -33,8 +33,10 @@ struct run {
     uint32_t slot; /* its bit */
     struct receipt *receipt;
     enum run_place place;
-    bool fenced; /* taken from us: whatever becomes of it here is void */
-    bool laned;  /* it was claimed with a slot of its lane */
+    bool fenced;  /* taken from us: whatever becomes of it here is void */
+    bool laned;   /* it was claimed with a slot of its lane */
+    bool rated;   /* it was given a start of its rate */
+    char *cancel; /* why it is to end; NULL: nobody asked for that */
     struct job *job;
     struct trigger *trigger; /* NULL: enqueued, or its trigger is gone */
     int32_t job_id;

@@ -159,7 +159,8 @@ void capability_hello(struct process *process, const struct protocol_message *he
     memset(process->handlers, 0, sizeof process->handlers); /* their names may make room */
     forget_stand_ins(can);
     for (size_t i = 0; i < hello->handler_count; i++) {
-        int index = pool_handler(process->pool, hello->handlers[i], true);
+        bool serves = pool_serves(process->pool, hello->handlers[i]);
+        int index = serves ? pool_handler(process->pool, hello->handlers[i], true) : -1;
         if (index >= 0)
             set_bit(can->named, index, true);
     }

@@ -13,7 +13,7 @@
 
 /* --- command --- */
 
-static char **copy_command(char *const *command)
+static char **copy_texts(char *const *command)
 {
     size_t count = 0;
     while (command[count] != NULL)
@@ -22,6 +22,13 @@ static char **copy_command(char *const *command)
     for (size_t i = 0; i < count; i++)
         copy[i] = mem_string(command[i]);
     return copy;
+}
+
+static void free_texts(char **texts)
+{
+    for (size_t i = 0; texts != NULL && texts[i] != NULL; i++)
+        free(texts[i]);
+    free(texts);
 }
 
 /*
@@ -101,11 +108,13 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
     pool->live = mem_array(1, sizeof *pool->live);
     copy_aliases(pool, pool_config);
     if (!builtin)
-        pool->command = copy_command(pool_config->command);
+        pool->command = copy_texts(pool_config->command);
     else
         pool->command = builtin_command(config, pool_config->name, slots);
     if (builtin)
         pool->settings = builtin_settings(config);
+    if (builtin && pool_config->builtin != NULL)
+        pool->builtin = copy_texts(pool_config->builtin);
     for (int i = 0; i < count; i++)
         process_init(&pool->processes[i], pool);
 }
@@ -120,8 +129,8 @@ void pool_close(struct pool *pool)
         free(process->reason);
         free(process->peer);
     }
-    for (size_t i = 0; pool->command != NULL && pool->command[i] != NULL; i++)
-        free(pool->command[i]);
+    free_texts(pool->command);
+    free_texts(pool->builtin);
     for (size_t i = 0; i < pool->handler_count; i++)
         free(pool->handlers[i]);
     for (size_t i = 0; i < pool->alias_count; i++) {
@@ -129,7 +138,6 @@ void pool_close(struct pool *pool)
         free(pool->aliases[i].new);
     }
     free(pool->aliases);
-    free(pool->command);
     free(pool->settings);
     free(pool->handlers);
     free(pool->live);
@@ -152,6 +160,28 @@ static int unused_handler(const struct pool *pool)
         if ((used[index / 64] >> (index % 64) & 1) == 0)
             return index;
     return -1;
+}
+
+static bool names(char *const *texts, const char *name)
+{
+    for (; texts != NULL && *texts != NULL; texts++)
+        if (strcmp(*texts, name) == 0)
+            return true;
+    return false;
+}
+
+/* Every built-in worker announces all that it can do: which of it is whose is said here. */
+bool pool_serves(const struct pool *pool, const char *handler)
+{
+    const struct workers *workers = pool->workers;
+    if (!pool->split)
+        return true;
+    if (pool->builtin != NULL)
+        return names(pool->builtin, handler);
+    for (size_t i = 0; i < workers->pool_count; i++)
+        if (names(workers->pools[i].builtin, handler))
+            return false;
+    return true;
 }
 
 int pool_handler(struct pool *pool, const char *name, bool add)

@@ -27,6 +27,7 @@ struct pool {
     char *settings; /* of a built-in worker, as the line it is told; NULL: none */
     char **command;
     struct worker_limits limits;
+    char **builtin; /* of a built-in pool: what it serves; NULL: what no other has */
     struct process *processes;
     int process_count;
     /*
@@ -73,6 +74,7 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
                const struct worker_pool_config *pool_config);
 void pool_close(struct pool *pool);
 int pool_handler(struct pool *pool, const char *name, bool add); /* index, -1: not there or full */
+bool pool_serves(const struct pool *pool, const char *handler);  /* what a worker of it announces */
 struct process *pool_pick(struct pool *pool, const struct worker_run *run);
 void pool_view(struct pool *pool, struct worker_pool_view *view);
 int64_t process_free_slots(const struct process *process);

@@ -31,6 +31,8 @@ struct worker_pool_config {
     const struct worker_alias *aliases; /* of handlers its workers serve, beside those they say */
     size_t alias_count;
     struct worker_limits limits;
+    char *const *builtin; /* built-in handlers that this pool serves, and no other; NULL-terminated.
+                             NULL: of a built-in pool, all that no other has */
 };
 
 struct worker_config {
@@ -143,6 +145,7 @@ void workers_free(struct workers *workers);
 /* main() of the hidden commands that workers_new() starts; argv[0] is `guard` or `worker`. */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
+bool builtin_worker_knows(const char *handler); /* whether it serves that */
 
 /* May these be builtin_settings (worker/builtin/settings.h)? 0, or -1 with what would be right. */
 int builtin_worker_check(const char *json, struct rota_error *error);

@@ -7,11 +7,16 @@
 -- $5 held_ids: runs to hold
 -- $6 held_lanes: of each
 -- $7 held_kinds: L where its lane is full, P where its job is paused
+-- $8 full_lanes: those of them that are full: what else is due in them is held, too, or a long queue of one lane
+--   would take many claims to get out of the way of others
 -- on: work
 WITH taken AS (
     DELETE FROM rota.pending p WHERE p.id = ANY ($2::bigint[])
     RETURNING p.id, p.route, p.due, p.job_id, p.trigger_id, p.scheduled_at, p.enqueued_at, p.attempt, p.crashes,
-              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra
+              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra, p.bucket
+), started AS ( -- its rate hears of it
+    INSERT INTO rota.rate_due (at, bucket, job_id, started)
+    SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
 ), placed AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY t.due, t.id)::integer - 1 AS slot, t.* FROM taken t
 ), receipt AS (
@@ -37,8 +42,18 @@ WITH taken AS (
            route = CASE WHEN w.lane IS NULL THEN abs(p.route) ELSE -abs(p.route) END
       FROM unnest($5::bigint[], $6::bigint[], $7::text[]) AS w(id, lane, kind)
      WHERE p.id = w.id
+), others AS MATERIALIZED (
+    SELECT o.id
+      FROM unnest($8::bigint[]) AS l(lane) CROSS JOIN LATERAL (
+           SELECT p.id FROM rota.pending p
+            WHERE p.lane = l.lane AND p.held IS NULL AND p.due <= now() AND p.id <> ALL ($2::bigint[]) AND p.id <> ALL ($5::bigint[])
+            ORDER BY p.due LIMIT 2000 FOR UPDATE SKIP LOCKED) o
+     LIMIT 2000
+), held_too AS (
+    UPDATE rota.pending p SET held = 'L', held_due = p.due, due = 'infinity'
+     WHERE p.id = ANY (ARRAY(SELECT o.id FROM others o))
 )
 SELECT c.fence, p.slot, p.id, p.job_id, p.trigger_id, p.due, p.scheduled_at, p.attempt, p.crashes, p.missed,
        p.recovering, p.data, p.checkpoint, p.earlier::text, now(), (SELECT f.definition_revision FROM rota.fleet f),
-       p.made_up, p.extra
+       p.made_up, p.extra, p.bucket IS NOT NULL
   FROM receipt c CROSS JOIN placed p

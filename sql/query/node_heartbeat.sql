@@ -54,4 +54,18 @@ SELECT EXISTS (SELECT FROM mine),
        -- the oldest binary that may work on this schema
        (SELECT coalesce(max(v.needs), 0) FROM rota.schema_version v),
        -- whether it is one of the two that have run for longest: they look after the leader
-       $1::integer = ANY (ARRAY(SELECT i.id FROM rota.incarnation i WHERE i.state = 'running' ORDER BY i.id LIMIT 2))
+       $1::integer = ANY (ARRAY(SELECT i.id FROM rota.incarnation i WHERE i.state = 'running' ORDER BY i.id LIMIT 2)),
+       -- the queue: when a rate is to be looked at, and whether there are rates, runs that wait for others, extras
+       (SELECT min(e.at) FROM rota.rate_due e),
+       (SELECT min(b.bucket) FROM rota.rate_bucket b) IS NOT NULL
+       OR (SELECT min(p.bucket) FROM rota.pending p WHERE p.held = 'R') IS NOT NULL,
+       (SELECT min(a.needs) FROM rota.run_after a) IS NOT NULL
+       OR (SELECT min(p.id) FROM rota.pending p WHERE p.held = 'A') IS NOT NULL,
+       (SELECT min(x.run_id) FROM rota.run_extra x) IS NOT NULL
+       OR (SELECT min(u.run_id) FROM rota.unique_key u) IS NOT NULL,
+       -- what is to be cancelled: cancel_list
+       ARRAY(SELECT c.run_id FROM (SELECT r.run_id FROM rota.cancel_request r ORDER BY r.requested_at, r.run_id LIMIT 1000) c
+              ORDER BY c.run_id),
+       ARRAY(SELECT c.reason FROM (SELECT r.run_id, r.reason FROM rota.cancel_request r ORDER BY r.requested_at, r.run_id LIMIT 1000) c
+              ORDER BY c.run_id),
+       (SELECT b.busy_until > clock_timestamp() - interval '5 s' FROM rota.busy b)

@@ -20,7 +20,10 @@ WITH
 ), taken AS (
     DELETE FROM rota.pending p WHERE p.id = ANY (ARRAY(SELECT k.id FROM picked k))
     RETURNING p.id, p.route, p.due, p.job_id, p.trigger_id, p.scheduled_at, p.enqueued_at, p.attempt, p.crashes,
-              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra
+              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra, p.bucket
+), started AS ( -- its rate hears of it
+    INSERT INTO rota.rate_due (at, bucket, job_id, started)
+    SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
 ), placed AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY t.due, t.id)::integer - 1 AS slot, t.* FROM taken t
 ), receipt AS (
@@ -37,5 +40,5 @@ WITH
 )
 SELECT c.fence, p.slot, p.id, p.job_id, p.trigger_id, p.due, p.scheduled_at, p.attempt, p.crashes, p.missed,
        p.recovering, p.data, p.checkpoint, p.earlier::text, now(), (SELECT f.definition_revision FROM rota.fleet f),
-       p.made_up, p.extra
+       p.made_up, p.extra, p.bucket IS NOT NULL
   FROM receipt c CROSS JOIN placed p

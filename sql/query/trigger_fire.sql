@@ -26,6 +26,7 @@
 -- $23 run_lanes: lane of each, none unless laned
 -- $24 run_slots: its number in the lane
 -- $25 later_lanes: lanes of runs that go to pending, NULL for none
+-- $26 later_rated: whether their jobs have a rate, and they wait for it
 -- on: work
 WITH advanced AS (
     UPDATE rota.trigger_due t
@@ -40,8 +41,8 @@ WITH advanced AS (
 ), wanted AS MATERIALIZED (
     SELECT l.*, CASE WHEN l.made_up THEN count(*) FILTER (WHERE l.made_up) OVER (ORDER BY l.place) END AS turn
       FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::boolean[],
-                  $25::bigint[])
-           WITH ORDINALITY AS l(trigger_id, job_id, route, scheduled_at, missed, made_up, lane, place)
+                  $25::bigint[], $26::boolean[])
+           WITH ORDINALITY AS l(trigger_id, job_id, route, scheduled_at, missed, made_up, lane, rated, place)
 ), pace AS (
     UPDATE rota.fleet f
        SET paced_until = greatest(f.paced_until, now()) + m.made_up * $21::bigint * interval '1 us'
@@ -49,11 +50,17 @@ WITH advanced AS (
      WHERE m.made_up > 0
     RETURNING f.paced_until - m.made_up * $21::bigint * interval '1 us' AS since
 ), later AS (
-    INSERT INTO rota.pending (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up)
-    SELECT w.route,
-           CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END,
-           w.job_id, w.trigger_id, w.scheduled_at, w.missed, w.lane, w.made_up
-      FROM wanted w LEFT JOIN pace p ON true
+    INSERT INTO rota.pending AS q (route, due, job_id, trigger_id, scheduled_at, missed, lane, made_up, bucket, held, held_due)
+    SELECT d.route, CASE WHEN d.bucket IS NULL THEN d.due ELSE 'infinity' END, d.job_id, d.trigger_id, d.scheduled_at, d.missed,
+           d.lane, d.made_up, d.bucket, CASE WHEN d.bucket IS NOT NULL THEN 'R'::"char" END,
+           CASE WHEN d.bucket IS NOT NULL THEN d.due END
+      FROM (SELECT w.*, CASE WHEN w.rated THEN rota.run_bucket(w.job_id, w.trigger_id, NULL) END AS bucket,
+                   CASE WHEN w.made_up THEN p.since + (w.turn - 1) * $21::bigint * interval '1 us' ELSE w.scheduled_at END AS due
+              FROM wanted w LEFT JOIN pace p ON true) d
+    RETURNING q.bucket, q.job_id, q.held_due
+), rate AS (
+    INSERT INTO rota.rate_due (at, bucket, job_id)
+    SELECT min(l.held_due), l.bucket, min(l.job_id) FROM later l WHERE l.bucket IS NOT NULL GROUP BY l.bucket
 ), receipt AS (
     INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
                               attempts, crashes, missed, recovering, data, checkpoints, earlier, laned)

@@ -39,7 +39,7 @@ CREATE INDEX job_on_failure ON rota.job (on_failure) WHERE on_failure IS NOT NUL
 CREATE INDEX pending_counted ON rota.pending (job_id) WHERE counted;
 CREATE INDEX pending_after ON rota.pending (id) WHERE held = 'A';
 CREATE INDEX pending_rated ON rota.pending (bucket, route, held_due) WHERE held = 'R';
-CREATE INDEX pending_granted ON rota.pending (bucket) WHERE bucket IS NOT NULL AND held IS DISTINCT FROM 'R';
+CREATE INDEX pending_granted ON rota.pending (bucket) WHERE bucket IS NOT NULL AND (held IS NULL OR held = 'L');
 
 ALTER TABLE rota.receipt ADD COLUMN extra boolean[]; -- NULL: none of them
 ALTER TABLE rota.task_history
@@ -119,7 +119,8 @@ $$;
 -- ---- enqueueing ----
 
 -- Tells nodes of new work, unless a node has said a moment ago that it looks by itself (busy_until) or the
--- session has `rota.notify` set to off. NOTIFY takes a lock of the whole database at commit.
+-- session has `rota.notify` set to off. NOTIFY takes a lock of the whole database at commit. A mark further
+-- ahead than nodes ever set it is of a clock that has been set back since.
 CREATE TABLE rota.busy (
     singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     busy_until timestamptz NOT NULL DEFAULT '-infinity'
@@ -130,7 +131,8 @@ CREATE FUNCTION rota.wake(payload text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     IF coalesce(current_setting('rota.notify', true), '') <> 'off'
-       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()) THEN
+       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()
+                                                 AND b.busy_until < clock_timestamp() + interval '5 s') THEN
         PERFORM pg_notify('rota.wake', payload);
     END IF;
 END $$;
@@ -496,66 +498,104 @@ $$;
 
 -- ---- runs that wait for others ----
 
--- Runs of which one was waited for are over: lets those go that wait for nothing more, and ends those
--- whose condition cannot be met any more. done: ids; NULL: the sweep of the leader, over a slice of all
--- that is waited for. Returns how many it let go and how many it ended.
-CREATE FUNCTION rota.after_resolve(done bigint[] DEFAULT NULL) RETURNS TABLE (released bigint, ended bigint)
-LANGUAGE plpgsql AS $$
+-- Those of the runs that neither wait nor are claimed: of one snapshot, as run_place.
+CREATE FUNCTION rota.runs_over(runs bigint[]) RETURNS bigint[]
+LANGUAGE sql STABLE AS $$
+    WITH claimed AS MATERIALIZED (
+        SELECT u.id FROM rota.receipt r CROSS JOIN LATERAL unnest(r.ids) WITH ORDINALITY AS u(id, place)
+         WHERE get_bit(r.open, (u.place - 1)::integer) = 1
+    )
+    SELECT coalesce(array_agg(n.id), '{}') FROM unnest(runs) AS n(id)
+     WHERE NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = n.id) AND n.id NOT IN (SELECT c.id FROM claimed c)
+$$;
+
+-- These runs are over: lets those go that waited for one of them and wait for nothing more, and ends those
+-- whose condition cannot be met any more, and who waited for them in turn. patient: who is locked by somebody
+-- else is waited for, though not for long (55P03); otherwise he is left to the sweep. Returns how many it let
+-- go and how many it ended.
+CREATE FUNCTION rota.after_resolve(done bigint[], patient boolean) RETURNS TABLE (released bigint, ended bigint)
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     resolved bigint[];
     waiters bigint[];
     refused bigint[];
+BEGIN
+    released := 0;
+    ended := 0;
+    LOOP
+        resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs = ANY (done));
+        EXIT WHEN cardinality(resolved) = 0; -- nobody waits for them, as a rule
+        resolved := rota.runs_over(resolved);
+        EXIT WHEN cardinality(resolved) = 0;
+        -- locked first: who resolves the other half of the same run's needs comes before us or after us
+        waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved));
+        IF patient THEN
+            waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE);
+        ELSE
+            waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE SKIP LOCKED);
+        END IF;
+        -- those that came in since then are not among the waiters: they are left to the sweep
+        refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
+                          WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters) AND NOT a.any_outcome
+                            AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
+        ended := ended + rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
+        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters);
+        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
+           AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
+        released := released + rota.after_release(waiters);
+        done := refused;
+        EXIT WHEN cardinality(done) = 0;
+    END LOOP;
+    RETURN NEXT;
+END $$;
+
+-- Lets those of the runs go that wait for no other run any more. The caller has locked them.
+CREATE FUNCTION rota.after_release(runs bigint[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    free bigint;
     buckets bigint[];
     bucket_jobs integer[];
     dues timestamptz[];
 BEGIN
-    released := 0;
-    ended := 0;
-    IF done IS NULL THEN
-        -- those looked at longest ago first: made_at moves on with each look
-        WITH slice AS (
-            SELECT a.needs, a.run_id FROM rota.run_after a ORDER BY a.made_at LIMIT 500 FOR UPDATE SKIP LOCKED
-        ), looked AS (
-            UPDATE rota.run_after a SET made_at = clock_timestamp() FROM slice s
-             WHERE a.needs = s.needs AND a.run_id = s.run_id
-            RETURNING a.needs
-        )
-        SELECT array_agg(DISTINCT l.needs) INTO done FROM looked l;
-    END IF;
-    resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a
-                       WHERE a.needs = ANY (done) AND coalesce(rota.run_place(a.needs), 'over') = 'over');
-    IF cardinality(resolved) > 0 THEN
-        -- locked first: who resolves the other half of the same run's needs comes before us or after us
-        waiters := ARRAY(SELECT p.id FROM rota.pending p
-                          WHERE p.id IN (SELECT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved))
-                          ORDER BY p.id FOR UPDATE);
-        refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
-                          WHERE a.needs = ANY (resolved) AND NOT a.any_outcome
-                            AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
-        ended := rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
-        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) OR a.run_id = ANY (refused);
-    ELSIF done IS NULL OR cardinality(done) = 0 THEN
-        waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.held = 'A' ORDER BY p.id LIMIT 500 FOR UPDATE SKIP LOCKED);
-    END IF;
     WITH free AS (
         UPDATE rota.pending p
            SET held = w.hold, due = CASE WHEN w.hold IS NULL THEN p.held_due ELSE p.due END,
                held_due = CASE WHEN w.hold IS NULL THEN NULL ELSE p.held_due END
           FROM (SELECT q.id, CASE WHEN j.held THEN 'P'::"char" WHEN q.bucket IS NOT NULL THEN 'R'::"char" END AS hold
                   FROM rota.pending q LEFT JOIN rota.job j ON j.id = q.job_id
-                 WHERE q.id = ANY (waiters) AND q.held = 'A'
+                 WHERE q.id = ANY (runs) AND q.held = 'A'
                    AND NOT EXISTS (SELECT FROM rota.run_after a WHERE a.run_id = q.id)) w
          WHERE p.id = w.id
         RETURNING p.bucket, p.job_id, p.held_due, p.held
     )
     SELECT count(*), array_agg(f.bucket) FILTER (WHERE f.held = 'R'), array_agg(f.job_id) FILTER (WHERE f.held = 'R'),
            array_agg(f.held_due) FILTER (WHERE f.held = 'R')
-      INTO released, buckets, bucket_jobs, dues FROM free f;
+      INTO free, buckets, bucket_jobs, dues FROM free f;
     IF buckets IS NOT NULL THEN
         PERFORM rota.rate_tell(buckets, bucket_jobs, dues);
     END IF;
-    IF released > 0 THEN
-        PERFORM pg_notify('rota.wake', ''), pg_notify('rota.wake', 'lane');
+    IF free > 0 THEN
+        PERFORM rota.wake(''), rota.wake('lane');
+    END IF;
+    RETURN free;
+END $$;
+
+-- For the leader, while anybody waits: looks after a slice, beyond `since`, of what is waited for, and after
+-- those whose waits are gone. Returns what it did, and where the next slice begins (0: that was all).
+CREATE FUNCTION rota.after_sweep(since bigint) RETURNS TABLE (released bigint, ended bigint, next_since bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    slice bigint[] := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs > since ORDER BY a.needs LIMIT 500);
+    free bigint[];
+BEGIN
+    next_since := CASE WHEN cardinality(slice) < 500 THEN 0 ELSE slice[500] END;
+    SELECT r.released, r.ended INTO released, ended FROM rota.after_resolve(slice, false) r;
+    IF next_since = 0 THEN
+        free := ARRAY(SELECT p.id FROM rota.pending p
+                       WHERE p.held = 'A' AND NOT EXISTS (SELECT FROM rota.run_after a WHERE a.run_id = p.id)
+                       ORDER BY p.id LIMIT 500 FOR UPDATE SKIP LOCKED);
+        released := released + rota.after_release(free);
     END IF;
     RETURN NEXT;
 END $$;

@@ -42,6 +42,22 @@ BEGIN
                    FROM (SELECT o.id, rota.run_place(o.id) AS place FROM unnest(open) AS o(id)) w;
     DELETE FROM rota.cancel_request c
      WHERE c.run_id = ANY (runs) AND coalesce(rota.run_place(c.run_id), 'over') = 'over';
+    IF cardinality(ended) > 0 THEN
+        PERFORM rota.after_resolve(ended, false);
+    END IF;
+END $$;
+
+-- For the leader: acts on all requests once more, but waits for nobody who has a run in his hands. Returns
+-- how many it ended where they wait.
+CREATE FUNCTION rota.cancel_sweep() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    asked bigint[] := ARRAY(SELECT c.run_id FROM rota.cancel_request c ORDER BY c.requested_at LIMIT 1000);
+    mine bigint[] := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (asked) ORDER BY p.id FOR UPDATE SKIP LOCKED);
+BEGIN
+    asked := ARRAY(SELECT a.id FROM unnest(asked) AS a(id)
+                    WHERE a.id = ANY (mine) OR NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.id));
+    RETURN (SELECT count(*) FROM rota.cancel_act(asked) a WHERE a.answer = 'cancelled');
 END $$;
 
 -- Ends a run: at once where it waits (cancelled); where it runs, its worker is told and, if it does not
@@ -121,6 +137,23 @@ CREATE TABLE rota.settled (
     settled_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX settled_at ON rota.settled (settled_at);
+
+-- Forgets what was settled before the history that is kept begins. Returns how many rows.
+CREATE FUNCTION rota.settled_trim() RETURNS bigint
+LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    DELETE FROM rota.settled s
+     WHERE s.run_id = ANY (ARRAY(
+               SELECT o.run_id FROM rota.settled o
+                WHERE o.settled_at < (SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD'))
+                                        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                                       WHERE i.inhparent = 'rota.task_history'::regclass)
+                ORDER BY o.settled_at LIMIT 10000));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
 
 -- Runs of the history once more, as new runs with the data and the trigger they had. twice: those, too,
 -- that were run again or discarded before. Returns old and new id of each; NULL: its job is gone.

@@ -202,20 +202,75 @@ BEGIN
     UPDATE rota.pending p SET due = 'infinity', held = 'P', held_due = coalesce(p.held_due, p.due)
       FROM rota.job j
      WHERE j.id = p.job_id AND j.held AND (p.held IS NULL OR p.held = 'L') AND (jobs IS NULL OR p.job_id = ANY (jobs));
-    UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
+    UPDATE rota.pending p -- a start that was given before the pause is not kept over it
+       SET due = CASE WHEN p.bucket IS NULL THEN p.held_due ELSE p.due END,
+           held = CASE WHEN p.bucket IS NOT NULL THEN 'R'::"char" END,
+           held_due = CASE WHEN p.bucket IS NOT NULL THEN p.held_due END
       FROM rota.job j
      WHERE j.id = p.job_id AND NOT j.held AND p.held = 'P' AND (jobs IS NULL OR p.job_id = ANY (jobs));
     IF lanes IS NOT NULL THEN
         PERFORM rota.lane_wake(lanes);
     END IF;
-    PERFORM rota.rate_tell(array_agg(b.bucket), array_agg(b.job_id), array_agg(at))
-       FROM rota.rate_bucket b JOIN rota.job j ON j.id = b.job_id
-      WHERE NOT j.held AND (jobs IS NULL OR b.job_id = ANY (jobs)) HAVING count(*) > 0;
+    PERFORM rota.rate_tell_jobs(jobs);
     UPDATE rota.fleet f -- nodes read the jobs again
        SET paused = coalesce(everywhere, f.paused), definition_revision = f.definition_revision + 1;
     PERFORM pg_notify('rota.wake', 'definitions');
     RETURN changed;
 END $$;
+
+-- As in 0002, and: to wait for their rate.
+CREATE OR REPLACE FUNCTION rota.pause_sweep() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint;
+    rated integer[];
+BEGIN
+    WITH RECURSIVE paused AS ( -- each job once, however many of its runs are held
+        (SELECT p.job_id FROM rota.pending p WHERE p.held = 'P' ORDER BY p.job_id LIMIT 1)
+        UNION ALL
+        SELECT n.job_id FROM paused k CROSS JOIN LATERAL (
+               SELECT p.job_id FROM rota.pending p
+                WHERE p.job_id > k.job_id AND p.held = 'P' ORDER BY p.job_id LIMIT 1) n
+    ), run AS MATERIALIZED (
+        SELECT w.id
+          FROM paused k CROSS JOIN LATERAL (
+               SELECT p.id FROM rota.pending p
+                WHERE p.job_id = k.job_id AND p.held = 'P' LIMIT 10000 FOR UPDATE SKIP LOCKED) w
+         WHERE NOT EXISTS (SELECT FROM rota.job j WHERE j.id = k.job_id AND j.held)
+    ), back AS (
+        UPDATE rota.pending p
+           SET due = CASE WHEN p.bucket IS NULL THEN p.held_due ELSE p.due END,
+               held = CASE WHEN p.bucket IS NOT NULL THEN 'R'::"char" END,
+               held_due = CASE WHEN p.bucket IS NOT NULL THEN p.held_due END
+         WHERE p.id = ANY (ARRAY(SELECT run.id FROM run)) AND p.held = 'P'
+        RETURNING p.bucket, p.job_id
+    )
+    SELECT count(*), array_agg(DISTINCT b.job_id) FILTER (WHERE b.bucket IS NOT NULL) INTO done, rated FROM back b;
+    IF rated IS NOT NULL THEN
+        PERFORM rota.rate_tell_jobs(rated);
+    END IF;
+    IF done > 0 THEN
+        PERFORM pg_notify('rota.wake', 'lane'), pg_notify('rota.wake', '');
+    END IF;
+    RETURN done;
+END $$;
+
+-- ---- triggers that go ----
+
+-- One that was woken for its lane and is deleted before it was claimed: the next in the lane is woken. Who
+-- has a lane in his hands just now is not waited for: the sweep looks after it.
+CREATE FUNCTION rota.trigger_gone() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    lanes bigint[] := ARRAY(SELECT DISTINCT g.lane FROM gone g WHERE g.lane IS NOT NULL AND g.state = 'W');
+BEGIN
+    IF cardinality(lanes) > 0 THEN
+        PERFORM rota.lane_wake(rota.lane_try(lanes));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER trigger_gone AFTER DELETE ON rota.trigger_due REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.trigger_gone();
 
 -- ---- what can be seen ----
 

@@ -445,7 +445,7 @@ def test_an_apply_gives_runs_that_are_out_a_place_beside_a_claim_of_the_same_lan
     rota.enqueue("keyed", "--data", '{"a": 2, "b": 1}')
     first, second = (row[0] for row in rota.rows("SELECT id FROM rota.pending ORDER BY id"))
     lanes = [rota.value("SELECT rota.lane_of(id, %s) FROM rota.job", value) for value in ("2", "1")]
-    take = ["1", None, None, "'{1}'", "'{}'", "'{}'", "'{}'"]
+    take = ["1", None, None, "'{1}'", "'{}'", "'{}'", "'{}'", "'{}'"]
     run(rota.db, "lane_take", *take[:1], f"'{{{first}}}'", f"'{{{lanes[0]}}}'", *take[3:])
     rota.db.execute("UPDATE rota.job SET lane_key = '/a'")
     with psycopg.connect(rota.url) as claim, concurrent.futures.ThreadPoolExecutor(1) as thread:

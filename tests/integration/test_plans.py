@@ -205,7 +205,7 @@ def test_firing_touches_its_triggers_alone(large):
         same("integer", 1, count), same("timestamptz", "2026-11-20", count), same("integer", 0, count),
         same("integer", 1, later), same("integer", 1, later), same("integer", 1, later),
         same("timestamptz", "2026-11-20", later), same("integer", 0, later), same("boolean", "true", later), "10000",
-        "false", "'{}'", "'{}'", same("bigint", None, later)])
+        "false", "'{}'", "'{}'", same("bigint", None, later), same("boolean", "false", later)])
     assert_lean(plan, {"trigger_due_pkey"}, later, 30 * (count + later))
 
 

@@ -370,6 +370,24 @@ static void pools_may_name_what_their_handlers_were_called_before(void **state)
     pool_table_free(&table);
 }
 
+static void pools_of_built_in_handlers_have_slots_and_processes(void **state)
+{
+    struct pool_table table;
+    (void)state;
+    assert_int_equal(pool_table_parse(&table,
+                                      "{\"reports\":{\"builtin\":[\"exec\"],\"slots\":2,"
+                                      "\"processes\":3}}",
+                                      8, &last_error),
+                     0);
+    assert_int_equal(table.count, 2);
+    assert_null(table.pools[1].command);
+    assert_string_equal(table.pools[1].builtin[0], "exec");
+    assert_null(table.pools[1].builtin[1]);
+    assert_int_equal(table.pools[1].slots, 2);
+    assert_int_equal(table.pools[1].processes, 3);
+    pool_table_free(&table);
+}
+
 static void bad_pools_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -391,8 +409,6 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"py\":{\"command\":[\"x\",1]}}", "line 1, column 23: command is a list of texts only"},
         {"{\"py\":{\"command\":[\"\"]}}", "empty text"},
         {"{\"py\":{\"command\":[\"x\"],\"processes\":0}}", "from 1 to 1000"},
-        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}",
-         "keys command, processes, aliases and limits only"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":7}}", "limits is an object with memory"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"ram\":1}}}",
          "limits is an object with memory"},
@@ -401,6 +417,18 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"9 MiB\"}}}", "memory is a size"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"files\":3}}}", "files is a number from 16"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"processes\":0}}}", "from 1 to"},
+        {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "slots are for builtin handlers"},
+        {"{\"py\":{\"command\":[\"x\"],\"sluts\":1}}",
+         "keys command, processes, aliases, limits, builtin and slots"},
+        {"{\"a\":{\"builtin\":[\"exec\"]}}", "needs slots"},
+        {"{\"a\":{\"builtin\":[],\"slots\":1}}", "list of built-in handlers"},
+        {"{\"a\":{\"builtin\":[\"exce\"],\"slots\":1}}",
+         "line 1, column 18: builtin lists handlers"},
+        {"{\"a\":{\"builtin\":[\"exec\"],\"slots\":0}}", "from 1 to 10000"},
+        {"{\"a\":{\"builtin\":[\"exec\"],\"slots\":1,\"command\":[\"x\"]}}", "not both"},
+        {"{\"a\":{\"builtin\":[\"exec\",\"exec\"],\"slots\":1}}", "in the list twice"},
+        {"{\"a\":{\"builtin\":[\"exec\"],\"slots\":1},\"b\":{\"builtin\":[\"exec\"],\"slots\":1}}",
+         "another pool's"},
     };
     struct pool_table table;
     (void)state;
@@ -519,6 +547,7 @@ int main(void)
         TEST(file_errors_name_line_and_column),
         TEST(pools_are_read_and_the_built_in_one_stands_first),
         TEST(pools_may_name_what_their_handlers_were_called_before),
+        TEST(pools_of_built_in_handlers_have_slots_and_processes),
         TEST(bad_pools_are_refused_with_their_place),
         TEST(node_config_carries_the_values),
         TEST(passwords_are_masked),

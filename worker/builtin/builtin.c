@@ -31,6 +31,14 @@ static const struct builtin_handler *const handlers[] = {&exec_handler, &http_ha
 
 #define HANDLER_COUNT (sizeof handlers / sizeof *handlers)
 
+bool builtin_worker_knows(const char *handler)
+{
+    for (size_t i = 0; i < HANDLER_COUNT; i++)
+        if (strcmp(handlers[i]->name, handler) == 0)
+            return true;
+    return false;
+}
+
 /* --- answers --- */
 
 void builtin_text(struct buffer *out, const char *text, size_t length)
@@ -136,8 +144,7 @@ void task_close(struct task *task)
 
 static struct task *find_task(struct builtin *builtin, const struct protocol_message *message)
 {
-    LIST_EACH(&builtin->tasks, struct task, all, task)
-    {
+    LIST_EACH (&builtin->tasks, struct task, all, task) {
         if (task->id == message->id && task->fence == message->fence)
             return task;
     }
@@ -202,8 +209,7 @@ static void on_closed(void *arg, const char *fault)
     struct builtin *builtin = arg;
     if (fault != NULL)
         fprintf(stderr, "rota worker: %s\n", fault);
-    LIST_EACH(&builtin->tasks, struct task, all, task)
-    {
+    LIST_EACH (&builtin->tasks, struct task, all, task) {
         task->abandon(task);
     }
     channel_close(&builtin->channel);

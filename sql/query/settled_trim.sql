@@ -1,0 +1,3 @@
+-- Forgets what was run again or discarded before the history that is kept begins.
+-- on: session
+SELECT rota.settled_trim()
