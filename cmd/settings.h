@@ -129,6 +129,7 @@ const char *const *settings_list(const struct settings *settings, enum setting_i
 /* "default", "--lease", "ROTA_LEASE" or "/etc/rota.json:3:14". */
 const char *settings_origin(const struct settings *settings, enum setting_id id);
 bool settings_given(const struct settings *settings, enum setting_id id); /* not the default */
+enum store_pooler settings_pooler(const struct settings *settings);
 
 /* What `rota node` runs with. Points into the settings, which must live as long. */
 void settings_node_config(struct settings *settings, struct node_config *ret_config);
@@ -137,16 +138,13 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
  * The database for a client command: database_url, or what a running `rota up` has left in the data
  * directory. To be freed. NULL with ERROR_DATABASE and how to name one.
  */
-enum store_pooler settings_pooler(const struct settings *settings);
 char *settings_client_url(const struct settings *settings, struct rota_error *error);
 
-/* The private database of `data` is meant: no database_url, or --data given and that only by
- * environment or file. */
+/* `data` is meant: no database_url, or --data is given and that by environment or file only. */
 bool settings_wants_data(const struct settings *settings);
 
-/* A connection string or URI with its passwords replaced by ***. To be freed. */
+/* A connection string or URI, or each "url" of `databases`, with *** for passwords. To be freed. */
 char *settings_mask(const char *database_url);
-/* The same for each "url" of the setting `databases`. */
 char *settings_mask_databases(const char *databases);
 
 #endif

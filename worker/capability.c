@@ -156,6 +156,7 @@ void capability_hello(struct process *process, const struct protocol_message *he
 {
     struct capability *can = &process->capability;
     memset(can->named, 0, sizeof can->named);
+    memset(process->handlers, 0, sizeof process->handlers); /* their names may make room */
     forget_stand_ins(can);
     for (size_t i = 0; i < hello->handler_count; i++) {
         int index = pool_handler(process->pool, hello->handlers[i], true);

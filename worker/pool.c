@@ -146,7 +146,8 @@ static int unused_handler(const struct pool *pool)
     uint64_t used[HANDLER_WORDS] = {0};
     for (int i = 0; i < pool->process_count; i++)
         for (int word = 0; word < HANDLER_WORDS; word++)
-            used[word] |= pool->processes[i].handlers[word];
+            used[word] |=
+                pool->processes[i].handlers[word] | pool->processes[i].capability.named[word];
     for (int index = 0; index < PROTOCOL_HANDLERS_MAX; index++)
         if ((used[index / 64] >> (index % 64) & 1) == 0)
             return index;

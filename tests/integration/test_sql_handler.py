@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from waiting import wait_until
+from wire import connect
 
 PASSWORD = "pa55-of-the-reports"
 
@@ -53,6 +54,12 @@ def items(rota):
 def backends(rota):
     return rota.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rota run%%' "
                       "AND datname = current_database()")
+
+
+def sleeping(rota):
+    """Backends at work on the statement of a run."""
+    return [row[0] for row in rota.rows("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'rota run%%' "
+                                        "AND datname = current_database() AND query LIKE '%%pg_sleep%%' AND state = 'active'")]
 
 
 def test_parameters_are_bound_and_never_become_part_of_the_statement(rota):
@@ -226,8 +233,7 @@ class Forward:
     """A TCP port of 127.0.0.1 that leads to the server's socket, until it is cut."""
 
     def __init__(self, url):
-        parts = psycopg.conninfo.conninfo_to_dict(url)
-        self.path = f"{parts['host']}/.s.PGSQL.{parts['port']}"
+        self.target = psycopg.conninfo.conninfo_to_dict(url)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.ends = []
@@ -239,8 +245,7 @@ class Forward:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.path)
+            server = connect(self.target)
             self.ends += [client, server]
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
@@ -274,11 +279,11 @@ def test_a_lost_connection_says_that_the_outcome_is_not_known(rota, forward):
     rota.node(databases={"reports": url})
     rota.apply(job(data={"database": "reports", "statement": "SELECT pg_sleep(60)"}, retry={"max_attempts": 2, "initial": "1ms"}))
     run, = rota.enqueue("job")
-    wait_until(lambda: backends(rota) == 1, 15)
-    forward.cut()
-    wait_until(lambda: rota.value("SELECT max(attempt) FROM rota.run WHERE id = %s", run) == 2, 10)
-    wait_until(lambda: backends(rota) == 1 and forward.ends, 10)
-    forward.cut()
+    before = []
+    for _ in range(2):
+        new = wait_until(lambda: [pid for pid in sleeping(rota) if pid not in before], 15)
+        before += new
+        forward.cut()
     details = rota.wait_history(run)["details"]
     assert details["exception"] == "connection" and "not known" in details["message"], details
     wait_until(lambda: backends(rota) == 0, 5)

@@ -1,27 +1,20 @@
 """A proxy in front of PostgreSQL that cuts a connection at one chosen request: before the server hears of it, or
 right after, so that it is done and nobody is told. The server does not see the cut, as with a dead network."""
 
-import os
 import select
 import socket
-import tempfile
 import threading
 
-import psycopg
+from wire import Front
 
 
-class CuttingProxy:
+class CuttingProxy(Front):
     def __init__(self, url):
-        self.server = psycopg.conninfo.conninfo_to_dict(url)
-        self.directory = tempfile.mkdtemp(prefix="rota-test-cut-", dir="/tmp")
-        self.url = psycopg.conninfo.make_conninfo(**{**self.server, "host": self.directory, "port": 5432})
+        super().__init__(url)
         self.word = None
         self.pairs = {} # client: server
         self.kept = []
         self.lock = threading.Lock()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
-        self.listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_at(self, word, heard):
@@ -50,8 +43,7 @@ class CuttingProxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
+            server = self.connect()
             self.pairs[client] = server
             threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
@@ -87,9 +79,7 @@ class CuttingProxy:
                 server.close()
 
     def close(self):
-        self.listener.close()
+        super().close()
         self.cut_all()
         for server in self.kept:
             server.close()
-        os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
-        os.rmdir(self.directory)

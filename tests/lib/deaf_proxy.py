@@ -1,27 +1,18 @@
 """A proxy in front of PostgreSQL through which everything goes but notifications; or that has
 LISTEN refused."""
 
-import os
 import select
-import socket
-import tempfile
 import threading
 
-import psycopg
-
 from pooler import messages
+from wire import Front
 
 
-class DeafProxy:
+class DeafProxy(Front):
     def __init__(self, url, refuse=False):
         self.refuse = refuse
-        self.server = psycopg.conninfo.conninfo_to_dict(url)
-        self.directory = tempfile.mkdtemp(prefix="rota-test-deaf-", dir="/tmp")
-        self.url = psycopg.conninfo.make_conninfo(**{**self.server, "host": self.directory, "port": 5432})
+        super().__init__(url)
         self.dropped = 0
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
-        self.listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -33,9 +24,8 @@ class DeafProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        server, rest = socket.socket(socket.AF_UNIX), b""
+        server, rest = self.connect(), b""
         try:
-            server.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
             while True:
                 for end in select.select([client, server], [], [])[0]:
                     data = end.recv(1 << 16)
@@ -52,8 +42,3 @@ class DeafProxy:
         finally:
             client.close()
             server.close()
-
-    def close(self):
-        self.listener.close()
-        os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
-        os.rmdir(self.directory)

@@ -138,6 +138,42 @@ static void runs_go_to_who_connects_and_come_back(void **state)
     one_guest(f, ""); /* the place is there for the next one */
 }
 
+/* {"type":"hello",…} with 200 handlers whose names begin with the letter. */
+static char *many_handlers(char letter)
+{
+    struct buffer hello = {0};
+    buffer_string(&hello, "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[");
+    for (int i = 0; i < 200; i++)
+        buffer_format(&hello, "%s\"%c%d\"", i > 0 ? "," : "", letter, i);
+    buffer_string(&hello, "]}\n");
+    buffer_text(&hello);
+    return hello.data;
+}
+
+static void names_of_handlers_that_nobody_has_make_room(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 0);
+    int client = one_guest(f, "");
+    for (char letter = 'b'; letter <= 'e'; letter++) {
+        char *hello = many_handlers(letter), last[8], line[80];
+        say(client, hello);
+        free(hello);
+        snprintf(last, sizeof last, "%c199", letter);
+        WAIT(f, give(f, letter, last, NULL) == 0);
+        size_t count = 0;
+        for (const char *const *at = view(f, 0)->handlers; *at != NULL; at++, count++)
+            assert_int_equal((*at)[0], letter);
+        assert_int_equal(count, 200);
+        snprintf(line, sizeof line, "{\"type\":\"done\",\"id\":%d,\"fence\":%d}\n", letter,
+                 letter + 1000);
+        WAIT(f, hears(client, last));
+        say(client, line);
+        assert_int_equal(wait_for_outcome(f, letter)->outcome, WORKER_DONE);
+    }
+    assert_false(file_has(f, "log", "too many handlers"));
+}
+
 static void end_of_the_connection_is_the_death_of_its_runs(void **state)
 {
     struct fixture *f = *state;
@@ -387,6 +423,7 @@ int main(int argc, char **argv)
     other_main(argc, argv);
     const struct CMUnitTest tests[] = {
         GUEST_TEST(runs_go_to_who_connects_and_come_back),
+        GUEST_TEST(names_of_handlers_that_nobody_has_make_room),
         GUEST_TEST(end_of_the_connection_is_the_death_of_its_runs),
         GUEST_TEST(lane_runs_go_only_to_who_honours_the_lease),
         GUEST_TEST(lane_run_is_held_back_until_the_lease_that_was_told_is_over),
