@@ -12,7 +12,8 @@ enum error_code {
     ERROR_USAGE = 2,    /* the call itself was wrong */
     ERROR_DATABASE = 3, /* database out of reach */
     ERROR_NOT_FOUND = 4,
-    ERROR_TIMEOUT = 5, /* a lock or a wait timed out */
+    ERROR_TIMEOUT = 5,       /* a lock or a wait timed out */
+    ERROR_INTERRUPTED = 130, /* Ctrl-C, as shells count it */
 };
 
 struct rota_error {

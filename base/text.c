@@ -45,6 +45,16 @@ bool text_is_utf8(const char *text, size_t length)
     return true;
 }
 
+size_t text_cut(const char *text, size_t length, size_t characters)
+{
+    size_t at = 0;
+    while (at < length && characters-- > 0) {
+        size_t size = text_utf8_length(text + at, length - at);
+        at += size > 0 ? size : 1;
+    }
+    return at < length ? at : length;
+}
+
 int text_int64(const char *text, size_t length, int64_t *ret_number)
 {
     size_t at = length > 0 && text[0] == '-' ? 1 : 0;

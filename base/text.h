@@ -9,6 +9,8 @@
 /* Bytes of the UTF-8 character at text (1 to 4), 0 where it is not valid UTF-8 (RFC 3629). */
 size_t text_utf8_length(const char *text, size_t length);
 bool text_is_utf8(const char *text, size_t length);
+/* Bytes of the first `characters` of a text, never half of one; all of it if it has no more. */
+size_t text_cut(const char *text, size_t length, size_t characters);
 
 /* Whole decimal numbers only: no sign but '-', no spaces, no overflow. 0 or -1. */
 int text_int64(const char *text, size_t length, int64_t *ret_number);

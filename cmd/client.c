@@ -22,6 +22,13 @@ void client_close(struct client *client)
     *client = (struct client){0};
 }
 
+static void on_notified(void *arg, const char *payload)
+{
+    struct client *client = arg;
+    if (client->notified != NULL)
+        client->notified(client->notified_arg, payload);
+}
+
 static int refuse_shared(const struct store_config *config, bool direct, struct rota_error *error)
 {
     enum store_session session;
@@ -54,7 +61,9 @@ static int client_connect(struct client *client, const char *command, bool sessi
                                         .role_name = "client",
                                         .application_name = name,
                                         .pooler = settings_pooler(settings),
-                                        .options = "-c timezone=UTC -c lock_timeout=5s"};
+                                        .options = "-c timezone=UTC -c lock_timeout=5s",
+                                        .arg = client,
+                                        .notified = on_notified};
     client->store = store_new(&config);
     int failed = store_wait_ready(client->store, NULL, error);
     if (failed == 0 && session && store_pooled(client->store))

@@ -18,7 +18,9 @@ struct client {
     char *url;
     const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
-    int version; /* of the schema; 0: not looked at */
+    int version;                                      /* of the schema; 0: not looked at */
+    void (*notified)(void *arg, const char *payload); /* NULL: nobody listens */
+    void *notified_arg;
 };
 
 /* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to

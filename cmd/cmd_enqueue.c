@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cmd/client.h"
 #include "cmd/enqueue.h"
+#include "cmd/run_wait.h"
 #include "cmd/settings.h"
 
 #include <ctype.h>
@@ -19,7 +20,7 @@
 static const char help_text[] =
     "Usage: rota enqueue JOB [--data JSON | --stdin] [--at T | --in D] [--priority N] [--count N]\n"
     "                    [--key K] [--on-conflict MODE] [--after RUN[,RUN…] [--after-any]]\n"
-    "                    [--expires-in D] [--traceparent T] [--json]\n"
+    "                    [--expires-in D] [--traceparent T] [--wait [D]] [--json]\n"
     "\n"
     "Queues runs of a job and prints the id of each. All runs of one call are queued in one\n"
     "transaction: all of them, or none.\n"
@@ -38,6 +39,11 @@ static const char help_text[] =
     "  --after-any         whatever becomes of them\n"
     "  --expires-in D      dropped if it has not started so long after its time\n"
     "  --traceparent T     W3C trace context, handed to the worker\n"
+    "  --wait [D]          until it is over (for D at most): shows progress and its log, prints "
+    "what\n"
+    "                      it leaves; exit 0 success, 1 not, 5 not over in time, 130 Ctrl-C (it "
+    "goes\n"
+    "                      on)\n"
     "  --json              {\"runs\":[…],\"conflicts\":[…]}\n"
     "\n";
 
@@ -49,6 +55,7 @@ struct options {
     struct enqueue enqueue;
     const char *data;
     int64_t count; /* 0: not said */
+    struct run_wait_option wait;
     bool standard_input;
     bool json;
 };
@@ -130,9 +137,10 @@ static int take_delay(const char *value, int64_t *ret_delay_us, struct rota_erro
 
 /* ---- arguments ---- */
 
-static const char *const own[] = {
-    "--data",        "--at",          "--in",         "--priority",  "--count", "--key",  "--after",
-    "--on-conflict", "--traceparent", "--expires-in", "--after-any", "--stdin", "--json", NULL};
+static const char *const own[] = {"--data",        "--at",         "--in",    "--priority",
+                                  "--count",       "--key",        "--after", "--on-conflict",
+                                  "--traceparent", "--expires-in", "--wait",  "--after-any",
+                                  "--stdin",       "--json",       NULL};
 
 enum option { DATA, AT, IN, PRIORITY, COUNT, KEY, AFTER, ON_CONFLICT, TRACEPARENT, EXPIRES_IN };
 #define WITH_VALUE (EXPIRES_IN + 1)
@@ -181,6 +189,9 @@ static int take(int argc, char **argv, int *i, void *arg, struct rota_error *err
             return taken < 0 || take_value(options, (enum option)option, value, error) != 0 ? -1
                                                                                             : 1;
     }
+    int taken = run_wait_option(argc, argv, i, &options->wait, error);
+    if (taken != 0)
+        return taken;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     if (strcmp(argv[*i], "--stdin") == 0)
@@ -214,6 +225,8 @@ static int check(void *arg, struct rota_error *error)
     if (options->standard_input && (options->data != NULL || options->count > 0))
         return error_set(error, ERROR_USAGE,
                          "--stdin has a line for each run: leave out --data and --count");
+    if (options->wait.wanted && many)
+        return error_set(error, ERROR_USAGE, "--wait waits for one run, not for many");
     if (enqueue->key != NULL && many)
         return error_set(error, ERROR_USAGE,
                          "--key is the key of one run; for many, \"unique\" in the manifest of the "
@@ -254,11 +267,17 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     struct enqueue_answer *answers = NULL;
     if (options->standard_input && enqueue_read(STDIN_FILENO, &data, error) != 0)
         return -1;
-    int failed = enqueue_runs(client, &options->enqueue, &data, &answers, error);
-    if (failed == 0 && options->json)
+    options->enqueue.watched = options->wait.wanted;
+    int failed = options->wait.wanted ? run_wait_listen(client, error) : 0;
+    if (failed == 0)
+        failed = enqueue_runs(client, &options->enqueue, &data, &answers, error);
+    if (failed == 0 && options->wait.wanted)
+        failed = run_wait(client, answers[0].run, options->wait.us, options->json, error);
+    else if (failed == 0 && options->json)
         print_json(answers, data.count);
-    for (size_t i = 0; failed == 0 && !options->json && i < data.count; i++)
-        printf("%lld\n", (long long)answers[i].run);
+    else if (failed == 0)
+        for (size_t i = 0; i < data.count; i++)
+            printf("%lld\n", (long long)answers[i].run);
     free(answers);
     enqueue_data_free(&data);
     return failed;

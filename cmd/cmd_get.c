@@ -37,7 +37,8 @@ static const struct listing listings[] = {
     {"runs",
      SQL_GET_RUNS,
      false,
-     {"id", "job", "trigger", "state", "held", "node", "due", "started_at", "attempt"}},
+     {"id", "job", "trigger", "state", "held", "node", "due", "started_at", "attempt", "progress",
+      "message"}},
     {"nodes",
      SQL_GET_NODES,
      false,
@@ -58,16 +59,17 @@ static const struct listing listings[] = {
 
 static const char help_text[] =
     "Usage: rota get jobs|triggers|runs|nodes|locks|history|lanes [NAME] "
-    "[--status S] [--limit N] [--offset N] [--json]\n"
+    "[--status S] [--with-data] [--limit N] [--offset N] [--json]\n"
     "\n"
     "Lists what the database knows; NAME narrows it to one (for "
     "triggers, runs and lanes also: of that job).\n"
     "What `held`, `unserved_since`, `missed` and lanes mean is in docs/operating.md.\n"
     "\n"
-    "  --status S  history only: started, success, failed or unknown\n"
-    "  --limit N   rows at most (1000)\n"
-    "  --offset N  rows to pass over\n"
-    "  --json      the whole document\n"
+    "  --status S   history only: started, success, failed or unknown\n"
+    "  --with-data  history only, with --json: the data each run was enqueued with\n"
+    "  --limit N    rows at most (1000)\n"
+    "  --offset N   rows to pass over\n"
+    "  --json       the whole document\n"
     "\n";
 
 struct options {
@@ -76,6 +78,7 @@ struct options {
     const char *status;
     int64_t limit;
     int64_t offset;
+    bool with_data;
     bool json;
 };
 
@@ -219,8 +222,10 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     params_text(&params, options->name);
     params_int64(&params, options->limit);
     params_int64(&params, options->offset);
-    if (options->listing->by_status)
+    if (options->listing->by_status) {
         params_text(&params, options->status);
+        params_bool(&params, options->with_data);
+    }
     int failed = store_wait(client->store, options->listing->statement, &params, 0, &result, error);
     store_params_free(&params);
     if (failed != 0)
@@ -282,6 +287,8 @@ static int take(int argc, char **argv, int *i, void *arg, struct rota_error *err
                        client_number("--offset", value, 0, INT64_MAX, &options->offset, error) != 0
                    ? -1
                    : 1;
+    if (strcmp(argv[*i], "--with-data") == 0)
+        return options->with_data = true;
     if (strcmp(argv[*i], "--json") == 0)
         return options->json = true;
     return 0;
@@ -308,12 +315,17 @@ static int check(void *arg, struct rota_error *error)
                          "what? jobs, triggers, runs, nodes, locks, history or lanes");
     if (options->status != NULL && !options->listing->by_status)
         return error_set(error, ERROR_USAGE, "--status goes with history");
+    if (options->with_data && !options->listing->by_status)
+        return error_set(error, ERROR_USAGE, "--with-data goes with history");
+    if (options->with_data && !options->json)
+        return error_set(error, ERROR_USAGE, "--with-data goes with --json");
     return 0;
 }
 
 int cmd_get(int argc, char **argv)
 {
-    static const char *const own[] = {"--status", "--limit", "--offset", "--json", NULL};
+    static const char *const own[] = {"--status", "--with-data", "--limit",
+                                      "--offset", "--json",      NULL};
     static const struct client_command command = {.name = "get",
                                                   .help = help_text,
                                                   .own = own,

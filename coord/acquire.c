@@ -213,6 +213,7 @@ static struct run *take_row(struct acquire *a, const PGresult *result, int row,
     run->missed = row_int32(result, row, 9);
     run->recovering = row_bool(result, row, 10);
     run->made_up = row_bool(result, row, 16);
+    run->extra = row_bool(result, row, 17);
     run->data = copy(row_slice(result, row, 11));
     run->checkpoint = copy(row_slice(result, row, 12));
     run->earlier = copy(row_slice(result, row, 13));
@@ -328,6 +329,8 @@ void acquire_go_on(struct acquire *a)
     }
     assert(complete);
     (void)complete;
+    if (acquire_load_extras(a))
+        return;
     size_t count = a->held_count;
     a->held_count = 0;
     if (count > 0)

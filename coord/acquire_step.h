@@ -20,6 +20,7 @@ enum step {
     STEP_LOAD_TRIGGERS,
     STEP_LOAD_JOBS,
     STEP_LOAD_DATA,
+    STEP_LOAD_EXTRA,
     STEP_ASK
 };
 
@@ -54,7 +55,7 @@ struct acquire {
     struct lane_candidate candidates[NODE_CLAIM_MAX];
     size_t candidate_count;
     struct lane_rooms rooms;
-    struct run *held[NODE_CLAIM_MAX]; /* claimed, waiting for definitions */
+    struct run *held[NODE_CLAIM_MAX]; /* claimed, waiting for definitions or extras */
     size_t held_count;
 };
 
@@ -70,6 +71,9 @@ bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fi
 void acquire_fire(struct acquire *a); /* what was decided; the step ends with it */
 void acquire_on_claimed(void *arg, const struct store_answer *answer);
 void acquire_go_on(struct acquire *a); /* loads what is missing, dispatches, ends the step */
+
+/* acquire_extra.c: what claimed runs have beside their row. False: there is nothing to load. */
+bool acquire_load_extras(struct acquire *a);
 
 /* acquire_lane.c */
 void acquire_lane_triggers(struct acquire *a, const PGresult *result);

@@ -6,6 +6,7 @@
  */
 #include "coord/details.h"
 #include "coord/finished.h"
+#include "coord/note.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -16,7 +17,8 @@
 
 /*
  * One of the ways out, with the batch that is being written. What has effects beyond its own row,
- * or a slot of a lane to give back, has an outlet of its own, whose batches are transactions.
+ * a slot of a lane to give back, or more that follows its end, has an outlet of its own, whose
+ * batches are transactions.
  */
 struct outlet {
     struct node *node;
@@ -127,7 +129,7 @@ static void batch_refused(struct outlet *outlet, const struct rota_error *error)
         return;
     }
     struct finished *finished = outlet->batch[0];
-    bool bare = finished->json == NULL && !finished_has_effects(finished);
+    bool bare = finished->bare;
     log_error(&node->log,
               bare ? "a finished run cannot be written: its receipt is left to recovery"
                    : "a finished run cannot be written: trying without its details and effects",
@@ -138,6 +140,7 @@ static void batch_refused(struct outlet *outlet, const struct rota_error *error)
     free(finished->effects.trigger_error);
     finished->json = NULL;
     finished->effects = (struct run_effects){0};
+    finished->bare = true;
     if (bare) { /* those behind it must not wait; the run stays known, so that nobody puts it back
                  */
         finished_free(finished);
@@ -193,7 +196,7 @@ static void on_written(void *arg, const struct store_answer *answer)
     written(outlet);
 }
 
-/* ---- a batch that is a transaction: history, effects, lanes ---- */
+/* ---- a batch that is a transaction: history, effects, what follows, lanes ---- */
 
 static void on_committed(void *arg, const struct store_answer *answer)
 {
@@ -208,10 +211,10 @@ static void on_committed(void *arg, const struct store_answer *answer)
 }
 
 /* The transaction's last statement answers for all of it; why it failed is known here. */
-static void on_effects(void *arg, const struct store_answer *answer)
+static void on_part(void *arg, const struct store_answer *answer)
 {
     struct outlet *outlet = arg;
-    if (answer->error != NULL)
+    if (answer->error != NULL && outlet->refused.code == ERROR_NONE)
         outlet->refused = *answer->error;
 }
 
@@ -225,12 +228,15 @@ static void on_begun(void *arg, const struct store_answer *answer)
     outlet->moved = row_int64(answer->result, 0, 0);
     outlet->refused = (struct rota_error){0};
     struct store *work = outlet->node->work;
-    struct store_params effects = {0}, lanes = {0};
+    struct store_params effects = {0}, ended = {0}, lanes = {0};
     finished_effects_params(outlet->batch, outlet->batch_count, &effects);
+    finished_ended_params(outlet->batch, outlet->batch_count, &ended);
     finished_lanes_params(outlet->batch, outlet->batch_count, &lanes);
-    store_call(work, SQL_RUN_EFFECTS, &effects, STORE_WITHIN, on_effects, outlet);
+    store_call(work, SQL_RUN_EFFECTS, &effects, STORE_WITHIN, on_part, outlet);
+    store_call(work, SQL_RUN_ENDED, &ended, STORE_WITHIN, on_part, outlet);
     store_call(work, SQL_LANE_RELEASE, &lanes, STORE_WITHIN | STORE_COMMIT, on_committed, outlet);
     store_params_free(&effects);
+    store_params_free(&ended);
     store_params_free(&lanes);
 }
 
@@ -258,18 +264,27 @@ static void drop_fenced(struct outlet *outlet)
     outlet->batch_count = kept;
 }
 
+/* What was said of a run while it ran is written first: who takes it up again begins from there. */
+static void fill_batch(struct outlet *outlet)
+{
+    LIST_EACH (&outlet->waiting, struct finished, link, finished) {
+        if (outlet->batch_count >= outlet->batch_limit)
+            return;
+        if (note_unwritten(finished->run))
+            continue;
+        list_remove(&finished->link);
+        outlet->waiting_count--;
+        outlet->batch[outlet->batch_count++] = finished;
+    }
+}
+
 static void flush(struct outlet *outlet)
 {
     struct node *node = outlet->node;
     if (outlet->out || !store_ready(node->work))
         return;
     drop_fenced(outlet);
-    while (outlet->batch_count < outlet->batch_limit && !list_empty(&outlet->waiting)) {
-        struct finished *finished = LIST_ITEM(outlet->waiting.next, struct finished, link);
-        list_remove(&finished->link);
-        outlet->waiting_count--;
-        outlet->batch[outlet->batch_count++] = finished;
-    }
+    fill_batch(outlet);
     if (outlet->batch_count == 0)
         return;
     struct store_params params = {0};
@@ -293,6 +308,7 @@ static void finish(struct outlet *outlet, struct finished *finished)
     }
     list_append(&outlet->waiting, &finished->link);
     outlet->waiting_count++;
+    note_over(outlet->node, run);
     flush_soon(outlet->node);
 }
 
@@ -316,7 +332,9 @@ void complete_over(struct node *node, struct run *run, const char *status, const
     finished->duration_us = duration_us;
     if (effects != NULL)
         finished->effects = *effects;
-    finish(run->laned || finished_has_effects(finished) ? &c->special : &c->history, finished);
+    note_end(run);
+    bool special = run->laned || finished_has_effects(finished) || finished_has_end(finished);
+    finish(special ? &c->special : &c->history, finished);
 }
 
 void complete_put_back(struct node *node, struct run *run, int64_t delay_us, bool attempt,

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define BITS_BYTES ((NODE_CLAIM_MAX + 7) / 8)
 
@@ -40,7 +41,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
     int32_t slots[BATCH_MAX], missed[BATCH_MAX];
     int16_t attempts[BATCH_MAX];
     const char *tasks[BATCH_MAX], *triggers[BATCH_MAX], *statuses[BATCH_MAX], *outcomes[BATCH_MAX];
-    struct slice details[BATCH_MAX];
+    struct slice details[BATCH_MAX], data[BATCH_MAX];
     bool misfired[BATCH_MAX];
     for (size_t i = 0; i < n; i++) {
         const struct run *run = batch[i]->run;
@@ -58,6 +59,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
         missed[i] = run->missed < INT32_MAX ? (int32_t)run->missed : INT32_MAX;
         scheduled[i] = run->scheduled_us;
         details[i] = slice_of(batch[i]->json);
+        data[i] = slice_of(batch[i]->bare ? NULL : run->data);
         misfired[i] = run->made_up;
     }
     params_int32(params, node->member.incarnation);
@@ -78,6 +80,7 @@ void finished_history_params(struct node *node, struct finished **batch, size_t 
     params_slices(params, PARAMS_JSON, details, n);
     params_text(params, node->config->node_name);
     params_bools(params, misfired, n);
+    params_slices(params, PARAMS_JSON, data, n);
     free(masks);
 }
 
@@ -111,6 +114,27 @@ bool finished_has_effects(const struct finished *finished)
 {
     const struct run_effects *effects = &finished->effects;
     return effects->job_data != NULL || effects->trigger_error != NULL || effects->unschedule;
+}
+
+bool finished_has_end(const struct finished *finished)
+{
+    const struct run *run = finished->run;
+    bool told = run->job != NULL && run->job->tells_failure && strcmp(finished->status, "success");
+    return (run->extra || told) && !finished->bare;
+}
+
+void finished_ended_params(struct finished **batch, size_t n, struct store_params *params)
+{
+    int64_t ids[BATCH_MAX], fences[BATCH_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!finished_has_end(batch[i]))
+            continue;
+        ids[count] = batch[i]->run->key.id;
+        fences[count++] = batch[i]->run->key.fence;
+    }
+    params_int64s(params, ids, count);
+    params_int64s(params, fences, count);
 }
 
 void finished_effects_params(struct finished **batch, size_t n, struct store_params *params)

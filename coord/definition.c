@@ -181,6 +181,7 @@ static struct job *job_from_row(const PGresult *result, int row)
     job->lane_limit = row_int32(result, row, 14);
     job->persist_data = row_bool(result, row, 15);
     job->exhausted_is_error = row_bool(result, row, 16);
+    job->tells_failure = row_bool(result, row, 17);
     return job;
 }
 

@@ -40,6 +40,7 @@ struct job {
     int lane_limit;        /* runs at once, of each key; 0: any number */
     bool persist_data;     /* the data is what the last successful run left: read with each claim */
     bool exhausted_is_error; /* a run that failed for good puts its trigger in error */
+    bool tells_failure;      /* another job is queued for each final failure */
     UT_hash_handle hh;
 };
 

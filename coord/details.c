@@ -9,15 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* At most DETAILS_STRING_MAX characters, never half of one. */
 static size_t elide(const char *text, size_t length)
 {
-    size_t at = 0;
-    for (int characters = 0; at < length && characters < DETAILS_STRING_MAX; characters++) {
-        size_t size = text_utf8_length(text + at, length - at);
-        at += size > 0 ? size : 1;
-    }
-    return at < length ? at : length;
+    return text_cut(text, length, DETAILS_STRING_MAX);
 }
 
 static void put_text(struct buffer *out, const char *key, const char *text, size_t length)

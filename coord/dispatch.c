@@ -95,6 +95,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
         .recovering = run->recovering,
         .missed = run->missed,
         .checkpoint = slice_of(run->checkpoint),
+        .traceparent = run->traceparent,
         .timeout_us = run->job->timeout_us,
         .lane = run->laned,
         .alone = is_suspect(run),
@@ -103,10 +104,10 @@ static int hand_over(struct node *node, struct run *run, int pool)
     if (failed == 0) {
         run->place = RUN_AT_WORKER;
         run->started_us = now;
-        free(run->data);
         free(run->job_data);
         free(run->checkpoint);
-        run->data = run->job_data = run->checkpoint = NULL;
+        free(run->traceparent);
+        run->job_data = run->checkpoint = run->traceparent = NULL;
     }
     buffer_free(&first);
     buffer_free(&second);
@@ -134,6 +135,12 @@ static void dispatch(struct node *node, struct run *run)
     if (run->job->gone) {
         complete_over(node, run, "failed", "cancelled",
                       details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1, NULL);
+        return;
+    }
+    if (run->expired) {
+        complete_over(node, run, "failed", "expired",
+                      details_failure(NULL, run, "failed", NULL, "it was not started in time"), -1,
+                      NULL);
         return;
     }
     if (node->state != NODE_RUNNING || lease_is_over(node) || has_moved(node, run)) {

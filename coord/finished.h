@@ -19,16 +19,19 @@ struct finished {
     int64_t delay_us;
     bool more_attempt, more_crash, recovering;
     struct run_effects effects;
+    bool bare; /* the database has refused it with all that belongs to it */
 };
 
 bool finished_has_effects(const struct finished *finished);
+bool finished_has_end(const struct finished *finished); /* more follows its end: run_ended.sql */
 
-/* run_complete.sql, run_put_back.sql, run_effects.sql, lane_release.sql */
+/* run_complete.sql, run_put_back.sql, run_effects.sql, run_ended.sql, lane_release.sql */
 void finished_history_params(struct node *node, struct finished **batch, size_t count,
                              struct store_params *params);
 void finished_back_params(struct node *node, struct finished **batch, size_t count,
                           struct store_params *params);
 void finished_effects_params(struct finished **batch, size_t count, struct store_params *params);
+void finished_ended_params(struct finished **batch, size_t count, struct store_params *params);
 void finished_lanes_params(struct finished **batch, size_t count, struct store_params *params);
 
 #endif

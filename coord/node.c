@@ -10,6 +10,7 @@
 #include "coord/cluster_lock.h"
 #include "coord/http/server.h"
 #include "coord/node_lock.h"
+#include "coord/note.h"
 #include "coord/schedule/zone.h"
 
 #include <assert.h>
@@ -135,6 +136,7 @@ static void on_work_ready(void *arg)
         spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)
         return;
+    notes_ready(node);
     complete_ready(node);
     wake_look(node);
     node_status(node);
@@ -295,6 +297,9 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .kill_grace_us = kill_grace(node)};
     const struct worker_callbacks callbacks = {.arg = node,
                                                .result = on_result,
+                                               .progress = note_progress,
+                                               .checkpoint = note_checkpoint,
+                                               .run_log = note_log,
                                                .changed = on_changed,
                                                .guard_lost = on_guard_lost,
                                                .lock = on_lock,
@@ -516,6 +521,7 @@ static void node_free(struct node *node)
     acquire_free(node);
     wake_free(node);
     runs_free(node->runs);
+    notes_free(node);
     definitions_free(node->definitions);
     zone_cache_free(node->zones);
     http_server_free(node->http);
@@ -549,6 +555,7 @@ static void node_init(struct node *node, const struct node_config *config)
     wake_new(node);
     acquire_new(node);
     complete_new(node);
+    notes_new(node);
     node_locks_new(node);
 }
 

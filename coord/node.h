@@ -24,6 +24,7 @@ struct http_server;
 struct wake;
 struct acquire;
 struct complete;
+struct notes;
 struct cluster_locks;
 
 struct node {
@@ -46,6 +47,7 @@ struct node {
     struct wake *wake;
     struct acquire *acquire;
     struct complete *complete;
+    struct notes *notes;
     struct cluster_locks *locks;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "coord/note.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -65,6 +66,8 @@ void runs_remove(struct runs *runs, struct run *run)
     free(run->data);
     free(run->job_data);
     free(run->checkpoint);
+    free(run->traceparent);
+    note_free(run->note);
     free(run->earlier);
     free(run);
     if (--receipt->open == 0) {

@@ -9,6 +9,8 @@
 #include "base/table.h"
 #include "coord/definition.h"
 
+struct note;
+
 /* Who has the run now. It moves forward only. */
 enum run_place { RUN_CLAIMED, RUN_AT_WORKER, RUN_FINISHED };
 
@@ -46,11 +48,16 @@ struct run {
     int64_t missed;
     bool made_up; /* by the misfire policy */
     bool recovering;
-    char *data;     /* JSON or NULL; until it is handed over */
-    char *job_data; /* of a job with persist_data; likewise */
+    char *data;     /* JSON or NULL; the history keeps it, too */
+    char *job_data; /* of a job with persist_data; until it is handed over */
     bool job_data_known;
     char *checkpoint; /* likewise */
-    char *earlier;    /* JSON array or NULL */
+    bool extra;       /* it has, or may have, a row of run_extra, or a key */
+    bool extra_known; /* which was read; then: */
+    bool expired;
+    char *traceparent; /* until it is handed over; NULL: none */
+    struct note *note; /* what its worker said of it; NULL: nothing yet */
+    char *earlier;     /* JSON array or NULL */
     UT_hash_handle hh;
 };
 

@@ -191,7 +191,19 @@ void pipeline_pump(struct store *store)
     }
 }
 
-/* The transaction failed: the server waits for a ROLLBACK before it does anything else. */
+static bool rolls_back(const struct list *list)
+{
+    LIST_EACH (list, struct call, link, call)
+        if (call->rollback)
+            return true;
+    return false;
+}
+
+/*
+ * The transaction failed: the server waits for a ROLLBACK before it does anything else. Several of
+ * its calls may have been on their way: each fails, and one ROLLBACK is enough; the answer to a
+ * second would pass for the end of the next transaction.
+ */
 static void roll_back_failed(struct store *store)
 {
     LIST_EACH (&store->within, struct call, link, call) {
@@ -205,7 +217,7 @@ static void roll_back_failed(struct store *store)
     }
     if (PQtransactionStatus(store->pg) == PQTRANS_IDLE)
         store->in_transaction = false;
-    else
+    else if (!rolls_back(&store->sent) && !rolls_back(&store->within))
         store_rollback(store);
 }
 

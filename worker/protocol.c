@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,7 +241,7 @@ static int check_message(struct protocol_message *message, uint64_t given, struc
     message->has_run = (given & 3) == 3; /* id and fence stand first in the table */
     if (message->slots < 1 || message->slots > PROTOCOL_SLOTS_MAX)
         return error_set(error, ERROR_REFUSED, "\"slots\" must be 1 to %d", PROTOCOL_SLOTS_MAX);
-    if (!(message->fraction >= 0))
+    if (message->fraction < 0)
         message->fraction = 0;
     if (message->fraction > 1)
         message->fraction = 1;
@@ -284,7 +285,7 @@ int protocol_parse(const char *line, size_t length, struct protocol_message *ret
     if (json_parse(&json, line, length, error) != 0)
         return -1;
     struct protocol_message message = {
-        .line = {line, length}, .duration_us = -1, .retry = true, .slots = 1};
+        .line = {line, length}, .duration_us = -1, .retry = true, .slots = 1, .fraction = NAN};
     int failed = read_message(&json, &message, error);
     json_free(&json);
     if (failed != 0) {

@@ -6,8 +6,15 @@
 SELECT json_build_object('total', (SELECT count(*) FROM rota.run r LEFT JOIN rota.job j ON j.id = r.job_id
                                     WHERE $1::text IS NULL OR j.name = $1::text),
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(o), '[]'))::text
-  FROM (SELECT r.id, j.name AS job, t.name AS trigger, r.state, r.node, r.due, r.scheduled_at, r.enqueued_at,
-               r.started_at, r.attempt, r.missed, r.misfired, r.recovering, r.fence, r.held, r.lane::text
-          FROM rota.run r LEFT JOIN rota.job j ON j.id = r.job_id LEFT JOIN rota.trigger t ON t.id = r.trigger_id
-         WHERE $1::text IS NULL OR j.name = $1::text
-         ORDER BY r.state DESC, r.due, r.id LIMIT $2::bigint OFFSET $3::bigint) o
+  FROM (SELECT p.id, p.job, p.trigger, p.state, p.node, p.due, p.scheduled_at, p.enqueued_at, p.started_at, p.attempt,
+               p.missed, p.misfired, p.recovering, p.fence, p.held, p.lane::text, x.fraction AS progress, x.message,
+               x.noted_at, x.expires_at, (SELECT u.key FROM rota.unique_key u WHERE u.run_id = p.id LIMIT 1) AS key,
+               (SELECT json_agg(a.needs ORDER BY a.needs) FROM rota.run_after a WHERE a.run_id = p.id) AS waits_for,
+               c.requested_at AS cancel_requested_at
+          FROM (SELECT r.id, j.name AS job, t.name AS trigger, r.state, r.node, r.due, r.scheduled_at, r.enqueued_at,
+                       r.started_at, r.attempt, r.missed, r.misfired, r.recovering, r.fence, r.held, r.lane
+                  FROM rota.run r LEFT JOIN rota.job j ON j.id = r.job_id LEFT JOIN rota.trigger t ON t.id = r.trigger_id
+                 WHERE $1::text IS NULL OR j.name = $1::text
+                 ORDER BY r.state DESC, r.due, r.id LIMIT $2::bigint OFFSET $3::bigint) p
+               LEFT JOIN rota.run_extra x ON x.run_id = p.id LEFT JOIN rota.cancel_request c ON c.run_id = p.id
+         ORDER BY p.state DESC, p.due, p.id) o

@@ -11,17 +11,17 @@
 WITH taken AS (
     DELETE FROM rota.pending p WHERE p.id = ANY ($2::bigint[])
     RETURNING p.id, p.route, p.due, p.job_id, p.trigger_id, p.scheduled_at, p.enqueued_at, p.attempt, p.crashes,
-              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up
+              p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra
 ), placed AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY t.due, t.id)::integer - 1 AS slot, t.* FROM taken t
 ), receipt AS (
     INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
-                              attempts, crashes, missed, recovering, data, checkpoints, earlier, laned, made_up)
+                              attempts, crashes, missed, recovering, data, checkpoints, earlier, laned, made_up, extra)
     SELECT $1::integer, repeat('1', count(*)::integer)::varbit, array_agg(o.id), array_agg(o.route), array_agg(o.due),
            array_agg(o.job_id), array_agg(o.trigger_id), array_agg(o.scheduled_at), array_agg(o.enqueued_at),
            array_agg(o.attempt), array_agg(o.crashes), array_agg(o.missed), array_agg(o.recovering),
            array_agg(o.data), array_agg(o.checkpoint), array_agg(o.earlier), true,
-           array_agg(o.made_up)
+           array_agg(o.made_up), CASE WHEN bool_or(o.extra) THEN array_agg(o.extra) END
       FROM (SELECT * FROM placed ORDER BY placed.slot) o
     HAVING count(*) > 0
     RETURNING fence
@@ -40,5 +40,5 @@ WITH taken AS (
 )
 SELECT c.fence, p.slot, p.id, p.job_id, p.trigger_id, p.due, p.scheduled_at, p.attempt, p.crashes, p.missed,
        p.recovering, p.data, p.checkpoint, p.earlier::text, now(), (SELECT f.definition_revision FROM rota.fleet f),
-       p.made_up
+       p.made_up, p.extra
   FROM receipt c CROSS JOIN placed p

@@ -18,6 +18,7 @@
 -- $16 details: task_details or NULL
 -- $17 node: name
 -- $18 misfired: whether the misfire policy made it up
+-- $19 data: the run's own, NULL for none
 -- on: work
 WITH cleared AS MATERIALIZED (
     SELECT r.fence, r.open, r.open & ~m.mask AS rest
@@ -30,14 +31,14 @@ WITH cleared AS MATERIALIZED (
     UPDATE rota.receipt r SET open = c.rest FROM cleared c WHERE r.fence = c.fence AND bit_count(c.rest) > 0
 ), written AS (
     INSERT INTO rota.task_history (id, task, trigger, started_at, ended_at, duration_ms, status, outcome, node, attempt,
-                                   missed, scheduled_at, fence, task_details, misfired)
+                                   missed, scheduled_at, fence, task_details, misfired, data)
     SELECT h.id, h.task, h.trigger, h.started_at, now(), h.duration_ms, h.status, h.outcome, $17::text, h.attempt,
-           h.missed, h.scheduled_at, h.fence, h.details, h.misfired
+           h.missed, h.scheduled_at, h.fence, h.details, h.misfired, h.data
       FROM unnest($4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[],
                   $11::text[], $12::text[], $13::smallint[], $14::integer[], $15::timestamptz[], $16::json[],
-                  $18::boolean[])
+                  $18::boolean[], $19::json[])
            AS h(fence, slot, id, task, trigger, started_at, duration_ms, status, outcome, attempt, missed, scheduled_at,
-                details, misfired)
+                details, misfired, data)
       JOIN cleared c ON c.fence = h.fence
      WHERE get_bit(c.open, h.slot) = 1
     RETURNING 1

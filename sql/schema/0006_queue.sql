@@ -61,7 +61,28 @@ CREATE TABLE rota.run_extra (
     made_at      timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
         autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX run_extra_expires ON rota.run_extra (expires_at) WHERE expires_at IS NOT NULL;
+-- Of runs that nobody has claimed yet: of the others it is looked at when they are claimed.
+CREATE INDEX run_extra_expires ON rota.run_extra (expires_at) WHERE expires_at IS NOT NULL AND fence IS NULL;
+
+-- Lines of a log with newer ones behind them: the newest 100 of at most 32 KiB together.
+CREATE FUNCTION rota.logs_add(old jsonb, newer jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN newer IS NULL THEN old
+                ELSE (SELECT jsonb_agg(l.line ORDER BY l.place)
+                        FROM (SELECT x.line, x.place, row_number() OVER newest AS number,
+                                     sum(octet_length(x.line::text)) OVER newest AS bytes
+                                FROM jsonb_array_elements(coalesce(old, '[]') || newer) WITH ORDINALITY AS x(line, place)
+                              WINDOW newest AS (ORDER BY x.place DESC)) l
+                       WHERE l.number <= 100 AND (l.bytes <= 32768 OR l.number = 1)) END
+$$;
+
+-- How many lines that leaves out.
+CREATE FUNCTION rota.logs_lost(old jsonb, newer jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN newer IS NULL THEN 0
+                ELSE jsonb_array_length(coalesce(old, '[]')) + jsonb_array_length(newer)
+                     - jsonb_array_length(rota.logs_add(old, newer)) END
+$$;
 
 CREATE TABLE rota.unique_key (
     job_id        integer NOT NULL,
@@ -361,6 +382,9 @@ BEGIN
         SELECT coalesce(array_agg(i.id ORDER BY i.id), '{}'), coalesce(array_agg(i.one ORDER BY i.id), '{}') INTO inserted, bodies
           FROM unnest(ids, chosen, enqueue_runs.data) AS i(id, taken, one) WHERE i.id = i.taken;
         is_extra := is_extra OR known.keys IS NOT NULL; -- its end gives the key back
+        IF watched THEN -- whoever has the key is waited for
+            UPDATE rota.run_extra x SET watched = true WHERE x.run_id = ANY (chosen);
+        END IF;
         IF 'replaced' = ANY (conflicts) THEN
             UPDATE rota.run_extra x
                SET expires_at = expires, traceparent = coalesce(enqueue_runs.traceparent, x.traceparent)
@@ -613,7 +637,8 @@ DECLARE
     stale bigint[];
 BEGIN
     late := ARRAY(SELECT p.id FROM rota.pending p
-                   WHERE p.id IN (SELECT x.run_id FROM rota.run_extra x WHERE x.expires_at <= now() ORDER BY x.expires_at LIMIT 1000)
+                   WHERE p.id IN (SELECT x.run_id FROM rota.run_extra x
+                                  WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at LIMIT 1000)
                    ORDER BY p.id FOR UPDATE SKIP LOCKED);
     expired := rota.pending_end(late, 'expired', 'it was not started in time');
     slice := ARRAY(SELECT x.run_id FROM (SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since

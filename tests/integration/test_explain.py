@@ -4,6 +4,7 @@ import datetime
 import json
 import re
 
+from noting import Noting, line, progress
 from waiting import wait_until
 
 
@@ -32,7 +33,7 @@ def test_a_run_that_nobody_serves_and_one_whose_nodes_do_not_run(rota):
     assert found["handler"] == "misspelt" and found["last_served_at"] is None
     assert found["text"] == 'no live node serves its handler "misspelt", and none ever did; no node lives'
     node = rota.node("n1")
-    assert "live nodes serve exec, noop" in reason(rota, run, "unserved")["text"]
+    assert "live nodes serve exec, http, noop, sql" in reason(rota, run, "unserved")["text"]
     rota.run("standby", "n1")
     rota.apply(noop("other"), source="more")
     waiting, = rota.enqueue("other")
@@ -181,3 +182,45 @@ def test_what_is_not_there_is_said_with_the_nearest_name(rota):
     assert done.returncode == 4 and "there is no run 4711" in done.stderr
     assert rota.run("explain", check=False).returncode == 2
     assert rota.run("explain", "a", "b", check=False).returncode == 2
+
+
+def test_a_run_that_waits_for_others_has_a_key_and_expires(rota):
+    rota.apply(noop(handler="nobody"))
+    first, = rota.enqueue("job")
+    run = rota.value("SELECT rota.enqueue('job', key => 'k7', after => ARRAY[%s]::bigint[], expires_in => '2 hours')", first)
+    after = reason(rota, run, "after")
+    assert (after["waits_for"], after["runs"]) == (1, [{"run": first, "place": "pending", "any_outcome": False}])
+    assert after["text"] == f"it waits for another run: run {first}, which waits itself"
+    assert re.match(r"it is dropped if it does not start by 20\S+Z, in (2h|1h59m\d+s)$", reason(rota, run, "expires")["text"])
+    assert reason(rota, run, "key")["text"] == 'it has the key "k7" of its job until it is over'
+    listed = {each["id"]: each for each in json.loads(rota.run("get", "runs", "--json").stdout)["data"]}
+    assert (listed[run]["held"], listed[run]["waits_for"], listed[run]["key"]) == ("after", [first], "k7")
+    assert listed[run]["expires_at"] and listed[first]["key"] is None and listed[first]["waits_for"] is None
+    assert "after" in rota.run("get", "runs").stdout
+
+
+def test_a_run_that_waits_for_its_rate(rota):
+    rota.apply(noop())
+    rota.db.execute("UPDATE rota.job SET rate_limit = 1, rate_per_ms = 3600000, rate_burst = 1")
+    runs = [rota.value("SELECT rota.enqueue('job')") for _ in range(3)]
+    found = reason(rota, runs[2], "rate")
+    assert (found["limit"], found["per_ms"], found["before"]) == (1, 3600000, 2)
+    assert found["text"].startswith("its rate (1 in 1h) has no start for it yet: 2 wait before it; the next is given in ")
+
+
+def test_a_run_whose_end_is_asked_for_and_what_its_worker_has_said(rota, tmp_path):
+    noting = Noting(rota, tmp_path)
+    noting.job()
+    noting.node()
+    steps = [*(line(f"line {number}") for number in range(8)), progress(0.25, "so far"), {"until": noting.gate()}]
+    run = noting.enqueue(steps)
+    noting.wait_note(run, "fraction", 0.25)
+    rota.db.execute("INSERT INTO rota.cancel_request (run_id, reason) VALUES (%s, 'not needed')", (run,))
+    found = explain(rota, run)["reasons"]
+    assert re.search(r"its end is asked for since 20\S+Z: not needed", reason(rota, run, "cancel_requested")["text"])
+    assert reason(rota, run, "progress")["text"].endswith(": 25 %, so far")
+    assert [each["line"]["message"] for each in found if each["reason"] == "log"] == [f"line {number}" for number in range(3, 8)]
+    noting.open()
+    rota.wait_history(run)
+    assert [each["line"]["message"] for each in explain(rota, run)["reasons"] if each["reason"] == "log"] == [
+        f"line {number}" for number in range(3, 8)]

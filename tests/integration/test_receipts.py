@@ -70,7 +70,8 @@ class Nodes:
                    array("bigint", [row[2] for row in claimed]), same("text", "plain", count), same("text", None, count),
                    same("timestamptz", "2026-11-20T08:00Z", count), same("bigint", 1, count), same("text", status, count),
                    same("text", status, count), same("smallint", 1, count), same("integer", 0, count),
-                   same("timestamptz", "2026-11-20T08:00Z", count), same("json", None, count), "'n1'", same("boolean", False, count))[0][0]
+                   same("timestamptz", "2026-11-20T08:00Z", count), same("json", None, count), "'n1'", same("boolean", False, count),
+                   same("json", None, count))[0][0]
 
     def put_back(self, incarnation, claimed, delay_ms=0, attempts=0, crashes=0, recovering=False, entry=None):
         count = len(claimed)
@@ -252,7 +253,7 @@ def test_a_mask_of_another_size_is_no_mask_of_this_receipt(nodes):
                *[same(kind, value, 1) for kind, value in (
                    ("bigint", fence), ("integer", 1), ("bigint", 1), ("text", "t"), ("text", None), ("timestamptz", None),
                    ("bigint", None), ("text", "success"), ("text", "success"), ("smallint", 1), ("integer", 0),
-                   ("timestamptz", "2026-11-20"), ("json", None))], "'n1'", array("boolean", [False]))
+                   ("timestamptz", "2026-11-20"), ("json", None))], "'n1'", array("boolean", [False]), array("json", [None]))
     assert done == [(0,)]
 
 

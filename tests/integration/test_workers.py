@@ -60,7 +60,7 @@ def test_retry_false_ends_a_run_whose_job_has_attempts_left(shop):
     assert row["details"]["exception"] == "ValueError" and "at least 1 order, not 0" in row["details"]["message"]
 
 
-def test_locks_are_given_and_checkpoints_are_ignored_by_this_version(rota, tmp_path):
+def test_locks_are_given_and_checkpoints_are_handed_to_the_next_attempt(rota, tmp_path):
     """What the document says of both."""
     heard = tmp_path / "heard"
     worker = tmp_path / "worker.py"
@@ -87,4 +87,4 @@ for line in sys.stdin:
     messages = [json.loads(line) for line in heard.read_text().splitlines()]
     wait_until(lambda: '"locked"' in heard.read_text(), 10, "the lock")
     runs = [message for message in messages if message["type"] == "run"]
-    assert len(runs) == 2 and "checkpoint" not in runs[1]
+    assert len(runs) == 2 and "checkpoint" not in runs[0] and runs[1]["checkpoint"] == {"at": 1}

@@ -238,6 +238,31 @@ static void a_failed_transaction_is_rolled_back_and_the_connection_goes_on(void 
     store_params_free(&days);
 }
 
+static void a_transaction_that_fails_early_does_not_end_the_next_one(void **state)
+{
+    struct fixture *f = *state;
+    struct order within = {0}, next = {0}, other = {0};
+    struct store_params days = {0};
+    params_int32(&days, 2000000000);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_BEGIN, on_counted, &within);
+    run_until(f, &within.count, 1);
+    store_call(f->store, SQL_HISTORY_ENSURE, &days, STORE_WITHIN, on_counted, &within);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN, on_counted, &within);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN | STORE_COMMIT, on_counted,
+               &within);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_BEGIN, on_counted, &next);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, 0, on_counted, &other);
+    run_until(f, &next.count, 1);
+    assert_int_equal(within.errors, 3);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN, on_counted, &next);
+    run_until(f, &next.count, 2);
+    assert_int_equal(other.count, 0);
+    store_call(f->store, SQL_SCHEMA_PRESENT, NULL, STORE_WITHIN | STORE_COMMIT, on_counted, &next);
+    run_until(f, &other.count, 1);
+    assert_int_equal(next.errors + other.errors, 0);
+    store_params_free(&days);
+}
+
 static void a_lost_connection_says_so_to_every_call_and_comes_back(void **state)
 {
     struct fixture *f = *state;
@@ -285,6 +310,7 @@ int main(void)
         LIVE(a_failing_call_fails_alone),
         LIVE(calls_of_others_wait_for_the_end_of_a_transaction),
         LIVE(a_failed_transaction_is_rolled_back_and_the_connection_goes_on),
+        LIVE(a_transaction_that_fails_early_does_not_end_the_next_one),
         LIVE(a_lost_connection_says_so_to_every_call_and_comes_back),
         LIVE(a_listener_hears_its_own_schema_only),
     };

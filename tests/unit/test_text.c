@@ -167,6 +167,19 @@ static void a_word_that_is_far_from_all_finds_none(void **state)
     free(word);
 }
 
+static void a_text_is_cut_at_a_whole_character(void **state)
+{
+    (void)state;
+    assert_int_equal(text_cut("abc", 3, 2), 2);
+    assert_int_equal(text_cut("abc", 3, 3), 3);
+    assert_int_equal(text_cut("abc", 3, 9), 3);
+    assert_int_equal(text_cut("", 0, 9), 0);
+    assert_int_equal(text_cut("\xc3\xa4\xe2\x82\xac!", 6, 1), 2);
+    assert_int_equal(text_cut("\xc3\xa4\xe2\x82\xac!", 6, 2), 5);
+    assert_int_equal(text_cut("\xc3\xa4\xe2\x82\xac!", 6, 0), 0);
+    assert_int_equal(text_cut("\xff\xff!", 3, 2), 2); /* what is no UTF-8 counts byte by byte */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +190,7 @@ int main(void)
         cmocka_unit_test(the_hash_spreads_names_that_are_alike),
         cmocka_unit_test(a_typing_error_finds_the_word_that_was_meant),
         cmocka_unit_test(a_word_that_is_far_from_all_finds_none),
+        cmocka_unit_test(a_text_is_cut_at_a_whole_character),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }
