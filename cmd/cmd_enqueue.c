@@ -226,7 +226,11 @@ static int check(void *arg, struct rota_error *error)
         return error_set(error, ERROR_USAGE,
                          "--stdin has a line for each run: leave out --data and --count");
     if (options->wait.wanted && many)
-        return error_set(error, ERROR_USAGE, "--wait waits for one run, not for many");
+        return error_set(error, ERROR_USAGE,
+                         options->standard_input
+                             ? "--wait waits for one run, not for those of --stdin"
+                             : "--wait waits for one run, not for %lld",
+                         (long long)options->count);
     if (enqueue->key != NULL && many)
         return error_set(error, ERROR_USAGE,
                          "--key is the key of one run; for many, \"unique\" in the manifest of the "
