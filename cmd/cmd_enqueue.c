@@ -42,8 +42,8 @@ static const char help_text[] =
     "  --wait [D]          until it is over (for D at most): shows progress and its log, prints "
     "what\n"
     "                      it leaves; exit 0 success, 1 not, 5 not over in time, 130 Ctrl-C (it "
-    "goes "
-    "on)\n"
+    "goes\n"
+    "                      on)\n"
     "  --json              {\"runs\":[…],\"conflicts\":[…]}\n"
     "\n";
 
@@ -54,8 +54,8 @@ static const char help_text[] =
 struct options {
     struct enqueue enqueue;
     const char *data;
-    struct run_wait_option wait;
     int64_t count; /* 0: not said */
+    struct run_wait_option wait;
     bool standard_input;
     bool json;
 };
@@ -137,10 +137,10 @@ static int take_delay(const char *value, int64_t *ret_delay_us, struct rota_erro
 
 /* ---- arguments ---- */
 
-static const char *const own[] = {"--data",        "--at",         "--in",        "--priority",
-                                  "--count",       "--key",        "--after",     "--on-conflict",
-                                  "--traceparent", "--expires-in", "--after-any", "--stdin",
-                                  "--wait",        "--json",       NULL};
+static const char *const own[] = {"--data",        "--at",         "--in",    "--priority",
+                                  "--count",       "--key",        "--after", "--on-conflict",
+                                  "--traceparent", "--expires-in", "--wait",  "--after-any",
+                                  "--stdin",       "--json",       NULL};
 
 enum option { DATA, AT, IN, PRIORITY, COUNT, KEY, AFTER, ON_CONFLICT, TRACEPARENT, EXPIRES_IN };
 #define WITH_VALUE (EXPIRES_IN + 1)
@@ -222,11 +222,15 @@ static int check(void *arg, struct rota_error *error)
         return error_set(error, ERROR_USAGE, "which job? Give its name");
     if (enqueue->at_us != STORE_NULL_TIME && enqueue->in_us > 0)
         return error_set(error, ERROR_USAGE, "--at and --in exclude each other");
-    if (options->wait.wanted && many)
-        return error_set(error, ERROR_USAGE, "--wait waits for one run, not for many");
     if (options->standard_input && (options->data != NULL || options->count > 0))
         return error_set(error, ERROR_USAGE,
                          "--stdin has a line for each run: leave out --data and --count");
+    if (options->wait.wanted && many)
+        return error_set(error, ERROR_USAGE,
+                         options->standard_input
+                             ? "--wait waits for one run, not for those of --stdin"
+                             : "--wait waits for one run, not for %lld",
+                         (long long)options->count);
     if (enqueue->key != NULL && many)
         return error_set(error, ERROR_USAGE,
                          "--key is the key of one run; for many, \"unique\" in the manifest of the "
@@ -271,13 +275,13 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     int failed = options->wait.wanted ? run_wait_listen(client, error) : 0;
     if (failed == 0)
         failed = enqueue_runs(client, &options->enqueue, &data, &answers, error);
-    bool wait = failed == 0 && options->wait.wanted;
-    if (failed == 0 && !wait && options->json)
-        print_json(answers, data.count);
-    if (wait)
+    if (failed == 0 && options->wait.wanted)
         failed = run_wait(client, answers[0].run, options->wait.us, options->json, error);
-    for (size_t i = 0; failed == 0 && !wait && !options->json && i < data.count; i++)
-        printf("%lld\n", (long long)answers[i].run);
+    else if (failed == 0 && options->json)
+        print_json(answers, data.count);
+    else if (failed == 0)
+        for (size_t i = 0; i < data.count; i++)
+            printf("%lld\n", (long long)answers[i].run);
     free(answers);
     enqueue_data_free(&data);
     return failed;

@@ -384,6 +384,9 @@ BEGIN
         SELECT coalesce(array_agg(i.id ORDER BY i.id), '{}'), coalesce(array_agg(i.one ORDER BY i.id), '{}') INTO inserted, bodies
           FROM unnest(ids, chosen, enqueue_runs.data) AS i(id, taken, one) WHERE i.id = i.taken;
         is_extra := is_extra OR known.keys IS NOT NULL; -- its end gives the key back
+        IF watched THEN -- whoever has the key is waited for
+            UPDATE rota.run_extra x SET watched = true WHERE x.run_id = ANY (chosen);
+        END IF;
         IF 'replaced' = ANY (conflicts) THEN
             UPDATE rota.run_extra x
                SET expires_at = expires, traceparent = coalesce(enqueue_runs.traceparent, x.traceparent)

@@ -163,6 +163,8 @@ def most_at_once(found):
     """By (job, customer): how many ran at once at most."""
     events = collections.defaultdict(list)
     for begin, end, entry in found:
+        if entry["job"] not in ("laned", "unique"):
+            continue
         events[entry["job"], entry["data"]["customer"]] += [(begin, 1), (end, -1)]
     most = collections.Counter()
     for key, times in events.items():
