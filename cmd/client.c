@@ -22,8 +22,19 @@ void client_close(struct client *client)
     *client = (struct client){0};
 }
 
+static int refuse_shared(const struct store_config *config, bool direct, struct rota_error *error)
+{
+    enum store_session session;
+    if (store_session_check(config, &session, error) != 0)
+        return -1;
+    return session == SESSION_BARE /* no settings that matter to commands */
+               ? 0
+               : store_session_refuse(session, direct ? "session_database_url" : "database_url",
+                                      error);
+}
+
 /* 0, or -1 with nothing to close. */
-static int client_connect(struct client *client, const char *command,
+static int client_connect(struct client *client, const char *command, bool session,
                           const struct settings *settings, struct rota_error *error)
 {
     char name[64];
@@ -34,16 +45,21 @@ static int client_connect(struct client *client, const char *command,
         return -1;
     client->schema = settings_text(settings, SETTING_SCHEMA);
     client->session_url = settings_text(settings, SETTING_SESSION_DATABASE_URL);
+    bool direct = session && client->session_url != NULL;
     client->base = event_base_new();
     const struct store_config config = {.base = client->base,
                                         .log = &client->log,
-                                        .url = client->url,
+                                        .url = direct ? client->session_url : client->url,
                                         .schema = client->schema,
                                         .role_name = "client",
                                         .application_name = name,
+                                        .pooler = settings_pooler(settings),
                                         .options = "-c timezone=UTC -c lock_timeout=5s"};
     client->store = store_new(&config);
-    if (store_wait_ready(client->store, NULL, error) == 0)
+    int failed = store_wait_ready(client->store, NULL, error);
+    if (failed == 0 && session && store_pooled(client->store))
+        failed = refuse_shared(&config, direct, error);
+    if (failed == 0)
         return 0;
     client_close(client);
     return -1;
@@ -51,20 +67,31 @@ static int client_connect(struct client *client, const char *command,
 
 static int check_schema(struct client *client, struct rota_error *error)
 {
-    int version = 0;
-    if (store_check_schema(client->store, &version, error) != 0)
+    client->version = 0;
+    if (store_check_schema(client->store, &client->version, error) != 0)
         return -1;
-    if (version == 0)
+    if (client->version == 0)
         return error_set(error, ERROR_REFUSED,
                          "schema \"%s\" is not set up in this database; run `rota migrate` first",
                          client->schema);
     return 0;
 }
 
+/* A table, column or function is not there (class 42): not yet, while the fleet is an older one. */
+static void explain_older_schema(const struct client *client, struct rota_error *error)
+{
+    if (client->version > 0 && client->version < migration_count &&
+        strncmp(error->sqlstate, "42", 2) == 0)
+        error_prefix(error,
+                     "schema \"%s\" is at version %d, this rota brings version %d, and this needs "
+                     "it: run `rota migrate`",
+                     client->schema, client->version, migration_count);
+}
+
 int client_open(struct client *client, const char *command, const struct settings *settings,
                 struct rota_error *error)
 {
-    if (client_connect(client, command, settings, error) != 0)
+    if (client_connect(client, command, false, settings, error) != 0)
         return -1;
     if (check_schema(client, error) == 0)
         return 0;
@@ -107,15 +134,22 @@ static int read_arguments(const struct client_command *command, void *options,
     return 0;
 }
 
+#define SQLSTATE_UNKNOWN "08007" /* the answer to a change was lost with the connection */
+
 static int run(const struct client_command *command, void *options, const struct settings *settings)
 {
     struct rota_error error = {0};
     struct client client;
-    int failed = command->any_schema ? client_connect(&client, command->name, settings, &error)
-                                     : client_open(&client, command->name, settings, &error);
+    int failed = command->any_schema
+                     ? client_connect(&client, command->name, command->session, settings, &error)
+                     : client_open(&client, command->name, settings, &error);
     if (failed != 0)
         return cmd_fail(command->name, &error);
     failed = command->run(&client, options, &error);
+    if (failed != 0)
+        explain_older_schema(&client, &error);
+    if (failed != 0 && command->once != NULL && store_is(&error, SQLSTATE_UNKNOWN))
+        error_prefix(&error, "%s", command->once);
     client_close(&client);
     return failed == 0 ? 0 : cmd_fail(command->name, &error);
 }

@@ -18,6 +18,7 @@ struct client {
     char *url;
     const char *session_url; /* a node's session connection; NULL: url, too */
     const char *schema;
+    int version; /* of the schema; 0: not looked at */
 };
 
 /* For commands with work to do before: connects and checks the schema. 0, or -1 with nothing to
@@ -36,6 +37,8 @@ struct client_command {
     const char *const *own; /* its options, NULL-terminated: for "did you mean" */
     unsigned scope;         /* settings it takes; 0: SCOPE_CLIENT */
     bool any_schema;        /* works on a database without rota's schema, too */
+    bool session;           /* with any_schema: needs locks that stay, so the session connection */
+    const char *once; /* to be said where it may be done or not, as doing it again adds to it */
     /* argv[*i]: 1 taken, 0 not an option of this command, -1 wrong. NULL: it has none. */
     int (*take)(int argc, char **argv, int *i, void *options, struct rota_error *error);
     /* A word that is no option: 0, or -1. NULL: there are none. */

@@ -24,6 +24,10 @@ static const char help_text[] =
     "  --count N     that many runs\n"
     "\n";
 
+#define ONCE_TEXT                                                                                  \
+    "the connection was lost before the answer came: the run may be queued or not; see "           \
+    "`rota get runs` and `rota get history` before you enqueue it again"
+
 struct options {
     const char *job;
     const char *data;
@@ -157,6 +161,7 @@ int cmd_enqueue(int argc, char **argv)
                                                   .take = take,
                                                   .word = word,
                                                   .check = check,
+                                                  .once = ONCE_TEXT,
                                                   .run = run};
     struct options options = {.at_us = STORE_NULL_TIME, .count = 1};
     return client_main(&command, &options, argc, argv);

@@ -140,6 +140,7 @@ static int run(struct options *options, const struct settings *settings, char *c
     if (!options->node_scope && url == NULL)
         return cmd_fail("lock", &error);
     order.url = url;
+    order.url_setting = direct != NULL ? "session_database_url" : "database_url";
     int code = lock_holder_run(&order, &error);
     free(url);
     return code >= 0 ? code : cmd_fail("lock", &error);

@@ -1,5 +1,6 @@
 /* `rota migrate`: creates or upgrades the schema; `--check` only says whether that is needed. */
 #include "cmd/client.h"
+#include "cmd/settings.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,16 +27,29 @@ static int only_check(struct client *client, struct rota_error *error)
     return 0;
 }
 
+/* A role that may make no others has migrated. */
+static int tell_missing_roles(struct client *client, struct rota_error *error)
+{
+    PGresult *result;
+    if (store_wait(client->store, SQL_ACCESS_MISSING, NULL, 0, &result, error) != 0)
+        return -1;
+    if (PQntuples(result) > 0)
+        printf("%s\n", row_text(result, 0, 0));
+    PQclear(result);
+    return 0;
+}
+
 static int migrate(struct client *client, struct rota_error *error)
 {
     struct migrate_result done;
     if (store_migrate(client->store, client->schema, NULL, &done, error) != 0)
         return -1;
-    if (done.to > done.from)
+    if (done.to > done.from) {
         printf("schema \"%s\" migrated from version %d to %d\n", client->schema, done.from,
                done.to);
-    else
-        printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, done.to);
+        return tell_missing_roles(client, error);
+    }
+    printf("schema \"%s\" is at version %d: nothing to do\n", client->schema, done.to);
     return 0;
 }
 
@@ -60,7 +74,9 @@ int cmd_migrate(int argc, char **argv)
     static const struct client_command command = {.name = "migrate",
                                                   .help = help_text,
                                                   .own = own,
+                                                  .scope = SCOPE_CLIENT | SCOPE_DOCTOR,
                                                   .any_schema = true,
+                                                  .session = true,
                                                   .take = take,
                                                   .run = run};
     bool check = false;

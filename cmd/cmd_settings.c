@@ -14,6 +14,10 @@ static char *shown_value(const struct settings *settings, enum setting_id id)
     const char *text = settings_text(settings, id);
     if (text == NULL)
         return NULL;
+    if (id == SETTING_DATABASES)
+        return settings_mask_databases(text);
+    if (id == SETTING_WORKER_TOKEN)
+        return mem_string(text != NULL ? "***" : NULL);
     return settings_row(id)->secret ? settings_mask(text) : mem_string(text);
 }
 

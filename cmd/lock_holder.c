@@ -232,22 +232,26 @@ static int connect_store(struct holder *h)
                                         .role_name = "session",
                                         .application_name = "rota lock",
                                         .options = options,
+                                        .pooler = STORE_POOLER_NONE,
                                         .answer_timeout_us = h->valid_us,
                                         .arg = h,
                                         .ready = on_session_ready,
                                         .lost = on_session_lost,
                                         .notified = on_notified};
     int version = 0;
+    enum store_session session;
+    if (store_session_check(&config, &session, h->error) != 0 ||
+        store_session_refuse(session, h->order->url_setting, h->error) != 0)
+        return -1;
     h->store = store_new(&config);
     if (store_wait_ready(h->store, NULL, h->error) != 0 ||
         store_check_schema(h->store, &version, h->error) != 0)
         return -1;
-    if (version < 3)
-        return error_set(
-            h->error, ERROR_REFUSED,
-            "schema \"%s\" of this database is not set up or has no cluster locks yet; "
-            "run `rota migrate` first",
-            h->order->schema);
+    if (version < 5)
+        return error_set(h->error, ERROR_REFUSED,
+                         "schema \"%s\" of this database is not set up or is older than this rota; "
+                         "run `rota migrate` first",
+                         h->order->schema);
     return 0;
 }
 

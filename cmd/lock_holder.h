@@ -18,8 +18,9 @@ struct lock_order {
     bool shared;
     bool node_scope;
     int64_t wait_us;
-    int64_t delay_us; /* the lock-delay, should we die */
-    const char *url;  /* of the database; NULL with node_scope */
+    int64_t delay_us;        /* the lock-delay, should we die */
+    const char *url;         /* of the database; NULL with node_scope */
+    const char *url_setting; /* where it is from */
     const char *schema;
     char *const *argv; /* CMD */
     const struct log *log;

@@ -27,6 +27,8 @@ struct settings {
     struct flag_words flags[SETTING_COUNT];
     struct setting_value values[SETTING_COUNT];
     struct pool_table pools;
+    char *builtin;      /* what the built-in worker is told */
+    char *worker_token; /* as told or read from its file */
     struct log log;
 };
 
@@ -46,6 +48,8 @@ void settings_free(struct settings *settings)
         setting_value_free(&settings->values[id]);
     }
     pool_table_free(&settings->pools);
+    free(settings->builtin);
+    free(settings->worker_token);
     free(settings);
 }
 
@@ -183,7 +187,12 @@ static void apply_defaults(struct settings *settings)
     set_default(settings, SETTING_LOCK_DELAY, settings_text(settings, SETTING_LEASE));
     set_default(settings, SETTING_LOCK_NAMESPACE, settings_text(settings, SETTING_SCHEMA));
     set_default(settings, SETTING_MANIFESTS, "[]");
-    set_default(settings, SETTING_EXEC_ALLOW, settings->scope == SCOPE_UP ? "[\"*\"]" : "[]");
+    bool up = settings->scope == SCOPE_UP; /* one machine, one user: manifests may what they may */
+    set_default(settings, SETTING_EXEC_ALLOW, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_HTTP_ALLOW, up ? "[\"127.0.0.0/8\",\"::1\"]" : "[]");
+    set_default(settings, SETTING_SECRET_ENV, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_SECRET_FILES, up ? "[\"*\"]" : "[]");
+    set_default(settings, SETTING_WORKER_LISTEN, "[]");
     default_node_name(settings);
     char *directory = data_directory_default();
     set_default(settings, SETTING_DATA, directory);
@@ -214,7 +223,11 @@ int settings_load(struct settings *settings, struct rota_error *error)
         if (id != SETTING_CONFIG && apply_sources(settings, (enum setting_id)id, error) != 0)
             return -1;
     apply_defaults(settings);
-    return check_together(settings, error);
+    if (check_together(settings, error) != 0)
+        return -1;
+    free(settings->worker_token);
+    settings->worker_token = NULL;
+    return settings_worker_token(settings->values, &settings->worker_token, error);
 }
 
 const char *settings_text(const struct settings *settings, enum setting_id id)
@@ -257,6 +270,14 @@ static void fill_log(struct settings *settings)
     log_level_parse(settings_text(settings, SETTING_LOG_LEVEL), &settings->log.level);
 }
 
+enum store_pooler settings_pooler(const struct settings *settings)
+{
+    const char *text = settings_text(settings, SETTING_POOLER);
+    return strcmp(text, "transaction") == 0 ? STORE_POOLER_TRANSACTION
+           : strcmp(text, "none") == 0      ? STORE_POOLER_NONE
+                                            : STORE_POOLER_AUTO;
+}
+
 void settings_node_config(struct settings *settings, struct node_config *ret_config)
 {
     const char *url = settings_text(settings, SETTING_DATABASE_URL);
@@ -265,10 +286,13 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
                                   (int)settings_number(settings, SETTING_SLOTS), NULL);
     assert(failed == 0); /* checked when it was set */
     (void)failed;
+    free(settings->builtin);
+    settings->builtin = settings_builtin(settings);
     fill_log(settings);
     *ret_config = (struct node_config){
         .database_url = url != NULL ? url : "",
         .session_database_url = settings_text(settings, SETTING_SESSION_DATABASE_URL),
+        .pooler = settings_pooler(settings),
         .node_name = settings_text(settings, SETTING_NODE_NAME),
         .http_listen = settings_text(settings, SETTING_HTTP_LISTEN),
         .schema = settings_text(settings, SETTING_SCHEMA),
@@ -277,8 +301,13 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .self = "/proc/self/exe", /* guard and workers are this very binary, even if the file is
                                      replaced */
         .exec_allow = settings_list(settings, SETTING_EXEC_ALLOW),
+        .builtin_settings = settings->builtin,
         .pools = settings->pools.pools,
         .pool_count = settings->pools.count,
+        .worker_listen = settings_list(settings, SETTING_WORKER_LISTEN),
+        .worker_socket_mode =
+            (mode_t)strtol(settings_text(settings, SETTING_WORKER_SOCKET_MODE), NULL, 8),
+        .worker_token = settings->worker_token,
         .lease_us = settings_number(settings, SETTING_LEASE),
         .heartbeat_us = settings_number(settings, SETTING_HEARTBEAT),
         .restart_delay_us = settings_number(settings, SETTING_RESTART_DELAY),

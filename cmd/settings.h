@@ -10,6 +10,7 @@
 #define CMD_SETTINGS_H
 
 #include "base/error.h"
+#include "store/pooler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@ enum setting_id {
     SETTING_CONFIG,
     SETTING_DATABASE_URL,
     SETTING_SESSION_DATABASE_URL,
+    SETTING_POOLER,
     SETTING_DATA,
     SETTING_PG_BINDIR,
     SETTING_SCHEMA,
@@ -32,7 +34,15 @@ enum setting_id {
     SETTING_MANIFESTS,
     SETTING_POOLS,
     SETTING_SLOTS,
+    SETTING_WORKER_LISTEN,
+    SETTING_WORKER_SOCKET_MODE,
+    SETTING_WORKER_TOKEN,
+    SETTING_WORKER_TOKEN_FILE,
     SETTING_EXEC_ALLOW,
+    SETTING_HTTP_ALLOW,
+    SETTING_SECRET_ENV,
+    SETTING_SECRET_FILES,
+    SETTING_DATABASES,
     SETTING_LEASE,
     SETTING_HEARTBEAT,
     SETTING_RESTART_DELAY,
@@ -58,8 +68,9 @@ enum setting_type {
     SETTING_DURATION, /* number in microseconds */
     SETTING_NUMBER,
     SETTING_BOOL,
-    SETTING_LIST,       /* `a:b`, or a JSON array; a repeated flag adds to it */
+    SETTING_LIST, /* `a:b` (or another separator), or a JSON array; repeated flags add to it */
     SETTING_POOL_TABLE, /* JSON object, see settings_pools.c */
+    SETTING_OBJECT,     /* JSON object of another kind, read by its check */
 };
 
 /*
@@ -71,7 +82,7 @@ enum setting_scope {
     SCOPE_NODE = 2,
     SCOPE_UP = 4,
     SCOPE_ENQUEUE = 8,
-    SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT */
+    SCOPE_DOCTOR = 16, /* besides SCOPE_CLIENT: who needs a session, too */
     SCOPE_LOCK = 32,
     SCOPE_ALL = 63,
 };
@@ -84,6 +95,7 @@ struct setting {
     const char *standard; /* default, as text; NULL: none, or computed as `help` says */
     int64_t low, high;    /* allowed numbers and durations */
     int (*check)(const char *text, struct rota_error *error); /* further rules; may be NULL */
+    char separator;       /* of the words of a list; 0: a colon, as in PATH */
     const char *variable; /* a second environment variable; weaker than ROTA_… */
     const char *help;
 };
@@ -117,6 +129,7 @@ const char *const *settings_list(const struct settings *settings, enum setting_i
 /* "default", "--lease", "ROTA_LEASE" or "/etc/rota.json:3:14". */
 const char *settings_origin(const struct settings *settings, enum setting_id id);
 bool settings_given(const struct settings *settings, enum setting_id id); /* not the default */
+enum store_pooler settings_pooler(const struct settings *settings);
 
 /* What `rota node` runs with. Points into the settings, which must live as long. */
 void settings_node_config(struct settings *settings, struct node_config *ret_config);
@@ -127,11 +140,11 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
  */
 char *settings_client_url(const struct settings *settings, struct rota_error *error);
 
-/* The private database of `data` is meant: no database_url, or --data given and that only by
- * environment or file. */
+/* `data` is meant: no database_url, or --data is given and that by environment or file only. */
 bool settings_wants_data(const struct settings *settings);
 
-/* A connection string or URI with its passwords replaced by ***. To be freed. */
+/* A connection string or URI, or each "url" of `databases`, with *** for passwords. To be freed. */
 char *settings_mask(const char *database_url);
+char *settings_mask_databases(const char *databases);
 
 #endif

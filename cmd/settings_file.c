@@ -57,10 +57,13 @@ static int unknown_key(const char *path, const struct json *json, const struct j
 
 static const char *expected(enum setting_type type)
 {
-    static const char *const texts[] = {
-        "a text in quotes", "a duration in quotes, for example \"10s\"",
-        "a number",         "true or false",
-        "a list of texts",  "an object: {\"py\":{\"command\":[…]}}"};
+    static const char *const texts[] = {"a text in quotes",
+                                        "a duration in quotes, for example \"10s\"",
+                                        "a number",
+                                        "true or false",
+                                        "a list of texts",
+                                        "an object: {\"py\":{\"command\":[…]}}",
+                                        "an object: {\"name\":{…}}"};
     return texts[type];
 }
 
@@ -74,6 +77,7 @@ static bool fits(enum setting_type type, enum json_type json)
     case SETTING_LIST:
         return json == JSON_ARRAY || json == JSON_STRING;
     case SETTING_POOL_TABLE:
+    case SETTING_OBJECT:
         return json == JSON_OBJECT;
     case SETTING_TEXT:
     case SETTING_DURATION:

@@ -13,9 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_COUNT_MAX     64   /* pools of one node */
+#define POOL_COUNT_MAX     63   /* of one node, besides that of workers that connect */
 #define POOL_PROCESSES_MAX 1000 /* processes of one pool */
 #define POOL_SLOTS_MAX     10000
+#define POOL_ALIASES_MAX   256 /* of one pool, as of one worker */
 #define BUILTIN_POOL       "builtin"
 
 static void pool_free(struct worker_pool_config *pool)
@@ -26,6 +27,11 @@ static void pool_free(struct worker_pool_config *pool)
     for (char *const *word = pool->builtin; word != NULL && *word != NULL; word++)
         free(*word);
     free((void *)pool->builtin);
+    for (size_t i = 0; i < pool->alias_count; i++) {
+        free(pool->aliases[i].old);
+        free(pool->aliases[i].new);
+    }
+    free((void *)pool->aliases);
     free((void *)pool->name);
 }
 
@@ -147,6 +153,44 @@ static int check_kind(const struct json *json, const struct json_value *object,
     return 0;
 }
 
+/* What an alias stands for is a handler: no name of the same object. */
+static int check_chains(const struct json *json, const struct json_value *object,
+                        struct rota_error *error)
+{
+    for (const struct json_value *key = json_first(json, object); key != NULL;
+         key = json_next(json, key))
+        for (const struct json_value *old = json_first(json, object); old != NULL;
+             old = json_next(json, old))
+            if (json_same(old, json_member(key)))
+                return refuse(json, json_member(key), error,
+                              "an alias stands for a handler, not for another alias");
+    return 0;
+}
+
+static int read_aliases(const struct json *json, const struct json_value *value,
+                        struct worker_pool_config *pool, struct rota_error *error)
+{
+    if (value->type != JSON_OBJECT || value->count > POOL_ALIASES_MAX)
+        return refuse(json, value, error,
+                      "aliases is an object with up to 256 names, each with the name of the "
+                      "handler it stands for: {\"old-name\":\"new-name\"}");
+    struct worker_alias *aliases = mem_array(value->count + 1, sizeof *aliases);
+    pool->aliases = aliases;
+    for (const struct json_value *key = json_first(json, value); key != NULL;
+         key = json_next(json, key), aliases++) {
+        const struct json_value *name = json_member(key);
+        *aliases = (struct worker_alias){json_text(key), NULL};
+        pool->alias_count++;
+        if (name->type == JSON_STRING)
+            aliases->new = json_text(name);
+        if (aliases->old == NULL || *aliases->old == '\0')
+            return refuse(json, key, error, "an alias is the name of a handler, not an empty text");
+        if (aliases->new == NULL || *aliases->new == '\0')
+            return refuse(json, name, error, "an alias stands for the name of a handler, a text");
+    }
+    return check_chains(json, value, error);
+}
+
 static int read_pool(const struct pool_table *table, const struct json *json,
                      const struct json_value *object, struct worker_pool_config *pool,
                      struct rota_error *error)
@@ -165,9 +209,14 @@ static int read_pool(const struct pool_table *table, const struct json *json,
             failed = read_builtin(table, json, json_member(key), pool, error);
         else if (json_is(key, "slots"))
             failed = read_slots(json, json_member(key), pool, error);
+        else if (json_is(key, "aliases"))
+            failed = read_aliases(json, json_member(key), pool, error);
+        else if (json_is(key, "limits"))
+            failed = pool_limits_read(json, json_member(key), &pool->limits, error);
         else
             failed = refuse(json, key, error,
-                            "a pool has the keys command, processes, builtin and slots only");
+                            "a pool has the keys command, processes, builtin, slots, aliases "
+                            "and limits only");
         if (failed != 0)
             return -1;
     }
@@ -198,7 +247,7 @@ static int read_pools(struct pool_table *table, const struct json *json, struct 
     const struct json_value *root = &json->values[0];
     if (root->type != JSON_OBJECT || root->count >= POOL_COUNT_MAX)
         return refuse(json, root, error,
-                      "pools is an object with up to 63 pools: {\"py\":{\"command\":[…]}}");
+                      "pools is an object with up to 62 pools: {\"py\":{\"command\":[…]}}");
     for (const struct json_value *key = json_first(json, root); key != NULL;
          key = json_next(json, key)) {
         char *name;

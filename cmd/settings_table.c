@@ -2,11 +2,12 @@
  * The table of all settings, and what follows from a row: the names of its flag and its environment
  * variable, and its help. How values are read is not here: settings.c.
  */
-#include "cmd/settings.h"
+#include "cmd/settings_value.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "worker/listener.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -84,6 +85,13 @@ static int check_listen(const char *text, struct rota_error *error)
                      text);
 }
 
+static int check_pooler(const char *text, struct rota_error *error)
+{
+    if (strcmp(text, "auto") == 0 || strcmp(text, "transaction") == 0 || strcmp(text, "none") == 0)
+        return 0;
+    return error_set(error, ERROR_REFUSED, "\"%s\" is unknown: auto, transaction or none", text);
+}
+
 static int check_log_level(const char *text, struct rota_error *error)
 {
     enum log_level level;
@@ -112,6 +120,10 @@ static const struct setting table[SETTING_COUNT] = {
                                       NODES | SCOPE_DOCTOR | SCOPE_LOCK, .secret = true,
                                       .help = "direct connection to the same database when "
                                               "database_url goes through a pooler"},
+    [SETTING_POOLER] = {"pooler", SETTING_TEXT, SCOPE_ALL, .standard = "auto",
+                        .check = check_pooler,
+                        .help = "what database_url goes through: auto finds out; transaction: a "
+                                "pooler such as pgbouncer in transaction mode; none"},
     [SETTING_DATA] = {"data", SETTING_TEXT, SCOPE_CLIENT | SCOPE_UP | SCOPE_LOCK,
                       .help =
                           "data directory of `rota up`; default /var/lib/rota/up for root, else "
@@ -144,9 +156,39 @@ static const struct setting table[SETTING_COUNT] = {
                            "{\"x\":{\"builtin\":[\"exec\"],\"slots\":2}}"},
     [SETTING_SLOTS] = {"slots", SETTING_NUMBER, NODES, .standard = "16", .low = 1, .high = 10000,
                        .help = "runs at once in the built-in worker"},
+    [SETTING_WORKER_LISTEN] = {"worker_listen", SETTING_LIST, SCOPE_NODE, .separator = ',',
+                               .check = listener_check,
+                               .help = "where workers may connect: unix:/run/rota/worker.sock, "
+                                       "127.0.0.1:8301; default: nowhere"},
+    [SETTING_WORKER_SOCKET_MODE] = {"worker_socket_mode", SETTING_TEXT, SCOPE_NODE,
+                                    .standard = "600", .check = settings_check_socket_mode,
+                                    .help = "of their Unix socket: 600, 660 or 666"},
+    [SETTING_WORKER_TOKEN] = {"worker_token", SETTING_TEXT, SCOPE_NODE, .secret = true,
+                              .check = settings_check_token,
+                              .help = "what workers must say on a TCP port; better by file or "
+                                      "environment than by flag"},
+    [SETTING_WORKER_TOKEN_FILE] = {"worker_token_file", SETTING_TEXT, SCOPE_NODE,
+                                   .help = "file that holds worker_token"},
     [SETTING_EXEC_ALLOW] = {"exec_allow", SETTING_LIST, NODES,
                             .help = "programs the exec handler may run, path patterns such as "
                                     "/opt/jobs/*; default: none, and everything under `rota up`"},
+    [SETTING_HTTP_ALLOW] = {"http_allow", SETTING_LIST, NODES, .check = settings_check_http_allow,
+                            .help = "private targets the http handler may reach: addresses "
+                                    "(10.1.0.0/16), hosts (*.internal) or *; default: none, and "
+                                    "this machine under `rota up`"},
+    [SETTING_SECRET_ENV] = {"secret_env", SETTING_LIST, NODES,
+                            .help = "variables of the node that jobs may refer to as secrets, "
+                                    "patterns such as HOOK_*; default: none, and all under `rota "
+                                    "up`"},
+    [SETTING_SECRET_FILES] = {"secret_files", SETTING_LIST, NODES,
+                              .help = "files that jobs may refer to as secrets, path patterns "
+                                      "such as /run/secrets/*; default: none, and all under `rota "
+                                      "up`"},
+    [SETTING_DATABASES] = {"databases", SETTING_OBJECT, NODES, .secret = true,
+                           .check = settings_check_databases,
+                           .help = "databases of the sql handler: "
+                                   "{\"reports\":{\"url_env\":\"REPORTS_URL\"}}; url, url_env or "
+                                   "url_file"},
     [SETTING_LEASE] = {"lease", SETTING_DURATION, NODES, .standard = "10s", .low = SECOND,
                        .high = HOUR,
                        .help = "a node that could not renew for so long may not act any more"},
@@ -259,14 +301,16 @@ static void print_wrapped(FILE *out, const char *text)
 
 void settings_print_help(FILE *out, unsigned scope)
 {
-    static const char *const values[] = {" TEXT", " DURATION", " N", "", " A:B:…", " JSON"};
+    static const char *const values[] = {" TEXT",  " DURATION", " N",   "",
+                                         " A:B:…", " JSON",     " JSON"};
     for (int id = 0; id < SETTING_COUNT; id++) {
         const struct setting *row = &table[id];
         if ((row->scopes & scope) == 0)
             continue;
         char flag[64], help[512];
         settings_flag_name((enum setting_id)id, flag, sizeof flag);
-        int width = fprintf(out, "  %s%s", flag, values[row->type]);
+        int width =
+            fprintf(out, "  %s%s", flag, row->separator == ',' ? " A,B,…" : values[row->type]);
         if (row->type == SETTING_LIST)
             width -= 2; /* the ellipsis is three bytes and one column */
         if (width >= HELP_COLUMN)

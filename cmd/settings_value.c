@@ -64,15 +64,16 @@ out:
 }
 
 /* `a:b:c`, as in PATH. */
-static char **list_from_words(const char *text)
+static char **list_from_words(const char *text, char separator)
 {
+    const char end[] = {separator, '\0'};
     char **list = NULL;
     size_t count = 0;
     while (*text != '\0') {
-        size_t length = strcspn(text, ":");
+        size_t length = strcspn(text, end);
         if (length > 0)
             list_add(&list, &count, mem_string_n(text, length));
-        text += length + (text[length] == ':');
+        text += length + (text[length] == separator);
     }
     return list;
 }
@@ -91,14 +92,27 @@ static char *list_text(char *const *list)
     return text.data;
 }
 
-static int parse_list(struct setting_value *value, struct rota_error *error)
+/* An address such as [::1]:8301 begins as an array does. */
+static bool is_json(const char *text, const struct setting *row)
 {
-    if (value->text[0] == '[') {
+    if (text[0] != '[')
+        return false;
+    const char *inside = text + 1 + strspn(text + 1, " \t\r\n");
+    return row->separator != ',' || *inside == '"' || *inside == ']';
+}
+
+static int parse_list(struct setting_value *value, const struct setting *row,
+                      struct rota_error *error)
+{
+    if (is_json(value->text, row)) {
         if (list_from_json(value->text, &value->list, error) != 0)
             return -1;
     } else {
-        value->list = list_from_words(value->text);
+        value->list = list_from_words(value->text, row->separator != 0 ? row->separator : ':');
     }
+    for (char **item = value->list; row->check != NULL && item != NULL && *item != NULL; item++)
+        if (row->check(*item, error) != 0)
+            return -1;
     if (value->list == NULL)
         value->list = mem_array(1, sizeof *value->list);
     free(value->text);
@@ -151,6 +165,7 @@ static int parse(struct setting_value *value, const struct setting *row, struct 
     struct pool_table pools;
     switch (row->type) {
     case SETTING_TEXT:
+    case SETTING_OBJECT:
         return row->check != NULL ? row->check(value->text, error) : 0;
     case SETTING_DURATION:
         return parse_duration(value, row, error);
@@ -159,7 +174,7 @@ static int parse(struct setting_value *value, const struct setting *row, struct 
     case SETTING_BOOL:
         return parse_bool(value, error);
     case SETTING_LIST:
-        return parse_list(value, error);
+        return parse_list(value, row, error);
     case SETTING_POOL_TABLE:
         if (pool_table_parse(&pools, value->text, 1, error) != 0)
             return -1;

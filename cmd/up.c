@@ -402,8 +402,8 @@ static void pass_settings(struct up *up)
     for (int id = 0; id < SETTING_COUNT; id++) {
         const char *text = settings_text(up->options->settings, (enum setting_id)id);
         bool node = (settings_row((enum setting_id)id)->scopes & SCOPE_NODE) != 0;
-        bool wanted =
-            settings_given(up->options->settings, (enum setting_id)id) || id == SETTING_EXEC_ALLOW;
+        bool wanted = settings_given(up->options->settings, (enum setting_id)id) ||
+                      (id >= SETTING_EXEC_ALLOW && id <= SETTING_SECRET_FILES);
         char name[64];
         if (!node || !wanted || id == SETTING_CONFIG || id == SETTING_DATABASE_URL)
             continue;

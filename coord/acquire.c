@@ -521,8 +521,9 @@ static void on_asked(void *arg, const struct store_answer *answer)
     member_clock(node, row_time(answer->result, 0, WORK_KINDS), a->asked_boot_us);
     for (int work = 0; work < WORK_KINDS; work++)
         wake_next(node, (enum work)work, row_time(answer->result, 0, work));
-    rate_next(node, row_time(answer->result, 0, WORK_KINDS + 1));
-    busy_heard(node, row_bool(answer->result, 0, WORK_KINDS + 2));
+    wake_route_seen(node, row_int32(answer->result, 0, WORK_KINDS + 1));
+    rate_next(node, row_time(answer->result, 0, WORK_KINDS + 2));
+    busy_heard(node, row_bool(answer->result, 0, WORK_KINDS + 3));
     end_step(a);
 }
 

@@ -94,6 +94,9 @@ size_t cluster_locks_count(const struct cluster_locks *locks);
 
 void cluster_locks_renew(
     struct cluster_locks *locks); /* at each heartbeat; free of cost when none */
+/* What time it is for the database: it said so between sending and now. To be told at times, so
+ * that a clock that jumps is noticed: then no lock-delay of others ends before its time. */
+void cluster_locks_clock(struct cluster_locks *locks, int64_t database_us, int64_t sent_boot_us);
 void cluster_locks_session_ready(struct cluster_locks *locks);
 void cluster_locks_session_lost(struct cluster_locks *locks);
 /* Of the session: true if it was about a lock. */

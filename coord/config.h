@@ -7,16 +7,19 @@
 #define COORD_CONFIG_H
 
 #include "base/log.h"
+#include "store/pooler.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct worker_pool_config;
 
 struct node_config {
     const char *database_url; /* libpq connection string or URI; "" takes libpq's defaults */
     const char *session_database_url; /* NULL: database_url */
+    enum store_pooler pooler;         /* before database_url */
     const char *node_name;            /* default: host name; a restarted node keeps its name */
     const char *http_listen;          /* "127.0.0.1:8300", "[::1]:0", "none" */
     const char *schema;               /* plain lower-case identifier */
@@ -24,8 +27,12 @@ struct node_config {
     const char *const *manifests;     /* files or directories, NULL-terminated */
     const char *self;                 /* path of this binary */
     const char *const *exec_allow;    /* path patterns, NULL-terminated */
+    const char *builtin_settings;     /* JSON for the built-in workers */
     const struct worker_pool_config *pools; /* always has the built-in one */
     size_t pool_count;
+    const char *const *worker_listen; /* where workers may connect, NULL-terminated */
+    mode_t worker_socket_mode;
+    const char *worker_token; /* NULL: no TCP port is among them */
     int64_t lease_us;
     int64_t heartbeat_us;
     int64_t restart_delay_us;

@@ -13,6 +13,8 @@
 
 #define BACKOFF_FIRST_US (100 * US_PER_MS)
 #define BACKOFF_MAX_US   (1000 * US_PER_MS)
+#define CLOCK_STEP_US    (500 * US_PER_MS)    /* no drift and no slow answer explains more */
+#define CLOCK_AGE_US     (60 * US_PER_SECOND) /* in which no clock drifts by that */
 #define ASKED_MAX        8 /* at a time: each is a flush of the log, and heartbeats stand behind */
 
 static void on_unlocked(void *arg, const struct store_answer *answer)
@@ -136,6 +138,7 @@ static void take_answer(struct request *r, const struct store_answer *answer)
         return;
     }
     const char *outcome = row_text(answer->result, 0, 0);
+    cluster_locks_clock(r->locks, row_time(answer->result, 0, 4), r->sent_boot_us);
     if (strcmp(outcome, "obtained") == 0) {
         if (r->took)
             lock_name_set_session(r->claim.name,
@@ -172,6 +175,35 @@ static void on_tried(void *arg, const struct store_answer *answer)
     }
 }
 
+/* ---- the time ---- */
+
+void cluster_locks_clock(struct cluster_locks *locks, int64_t database_us, int64_t sent_boot_us)
+{
+    int64_t now_us = clock_boot_us(), before_us = locks->clock_offset_us;
+    int64_t age_us = now_us - locks->clock_heard_boot_us;
+    bool fresh = locks->clock_heard_boot_us != 0 && age_us < CLOCK_AGE_US;
+    locks->clock_offset_us = database_us - (sent_boot_us + now_us) / 2;
+    locks->clock_heard_boot_us = now_us;
+    if (fresh &&
+        llabs(locks->clock_offset_us - before_us) > CLOCK_STEP_US + (now_us - sent_boot_us) / 2)
+        locks->clock_jumped_boot_us = now_us;
+}
+
+static void params_clock(const struct cluster_locks *locks, struct store_params *params)
+{
+    int64_t now_us = clock_boot_us();
+    if (locks->clock_heard_boot_us != 0 && now_us - locks->clock_heard_boot_us < CLOCK_AGE_US)
+        params_time(params, now_us + locks->clock_offset_us);
+    else
+        params_null(params);
+    if (locks->clock_jumped_boot_us != 0)
+        params_int64(params, (now_us - locks->clock_jumped_boot_us) / US_PER_MS);
+    else
+        params_null(params);
+}
+
+/* ---- */
+
 static void call_try(struct request *r)
 {
     const struct cluster_lock_config *config = &r->locks->config;
@@ -185,6 +217,7 @@ static void call_try(struct request *r)
     params_int64(&params,
                  config->delay_us > 0 ? (config->delay_us + config->renew_us) / US_PER_MS : 0);
     params_bool(&params, r->took);
+    params_clock(r->locks, &params);
     r->locks->asked++;
     store_call(*r->locks->store, SQL_CLUSTER_LOCK_TRY, &params, 0, on_tried, r);
     store_params_free(&params);

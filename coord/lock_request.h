@@ -57,6 +57,9 @@ struct cluster_locks {
     size_t asked;            /* questions on their way */
     struct list line;        /* requests whose question waits for an earlier answer */
     int64_t node_fence;
+    int64_t clock_offset_us; /* of the database's clock to ours that nobody sets; when that was */
+    int64_t clock_heard_boot_us;  /* heard, 0: never; and when it was seen to jump, */
+    int64_t clock_jumped_boot_us; /* 0: never */
 };
 
 /* cluster_lock.c */

@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROBE_US (700 * US_PER_MS)
+#define PROBE_US        (700 * US_PER_MS)
+#define PROBE_MARGIN_US (10 * US_PER_MS) /* looks count as two when they are PROBE_US apart */
 #define RELOCK_US                                                                                  \
     (50 * US_PER_MS) /* our old session is ended, not gone: free for 700 ms, the lock would be our \
                         death */
@@ -51,6 +52,7 @@ static void register_params(struct node *node, struct store_params *params)
     params_texts(params, backends, 2);
     params_int32(params, node->lock_class);
     params_int32(params, node->member.dead);
+    params_int64(params, node->config->restart_delay_us / US_PER_MS);
 }
 
 /*
@@ -62,6 +64,7 @@ void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
     struct member *m = &node->member;
     int64_t now = clock_boot_us(), before = m->clock_offset_us;
     m->clock_offset_us = database_us - (sent_boot_us + now) / 2;
+    cluster_locks_clock(node->locks, database_us, sent_boot_us);
     int64_t step = m->clock_offset_us - before;
     if (before == 0 || llabs(step) <= CLOCK_STEP_US + (now - sent_boot_us) / 2)
         return;
@@ -76,6 +79,21 @@ static void renewed(struct node *node, int64_t sent_boot_us)
     workers_lease(node->workers, node->member.lease_until_boot_us);
 }
 
+/*
+ * The others lost their sessions with the server, too, and come back: a free lock is no death until
+ * they have had the time. Not only for those who lost one: we may not have been there.
+ */
+static void wait_for_others(struct node *node, int64_t server_known_us)
+{
+    int64_t wait_us = node->config->restart_delay_us - server_known_us, now = clock_boot_us();
+    if (wait_us <= 0 || now + wait_us <= node->member.no_deaths_before_boot_us)
+        return;
+    node->member.no_deaths_before_boot_us = now + wait_us;
+    log_info(&node->log, "PostgreSQL has begun anew: other nodes get the time to come back",
+             LOG_INT("ago_ms", server_known_us / US_PER_MS),
+             LOG_INT("wait_ms", wait_us / US_PER_MS));
+}
+
 /* Columns as node_register.sql lists them. */
 static void registered(struct node *node, const PGresult *result)
 {
@@ -85,6 +103,7 @@ static void registered(struct node *node, const PGresult *result)
     m->leader = false;
     member_clock(node, row_time(result, 0, 2), m->sent_boot_us);
     renewed(node, m->sent_boot_us);
+    wait_for_others(node, row_int64(result, 0, 5) * US_PER_MS);
     log_info(&node->log, "node registered", LOG_INT("incarnation", m->incarnation));
 }
 
@@ -162,12 +181,21 @@ static void declared_dead(struct node *node)
 
 /* ---- heartbeat ---- */
 
+/* The second look at who is suspected, not a moment later than it counts. */
+static void look_again(struct node *node)
+{
+    struct timeval then = clock_timeval(PROBE_US + PROBE_MARGIN_US);
+    if (node->member.probe != NULL)
+        evtimer_add(node->member.probe, &then);
+}
+
 static void take_suspects(struct node *node, const PGresult *result)
 {
     size_t count, ignored;
     int64_t *ids = row_int64s(result, 0, 6, &count), *renewed = row_int64s(result, 0, 7, &ignored);
     char **names = row_texts(result, 0, 8, &ignored);
-    recover_look(node, ids, renewed, (const char *const *)names, count);
+    if (recover_look(node, ids, renewed, (const char *const *)names, count))
+        look_again(node);
     free(ids);
     free(renewed);
     free(names);
@@ -210,7 +238,8 @@ static void take_beat(struct node *node, const PGresult *result)
     control_heard(node, row_text(result, 0, 15),
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
-    queue_heard(node, result, 18);
+    m->deputy = row_bool(result, 0, 18);
+    queue_heard(node, result, 19);
     node_status(node);
 }
 
@@ -230,28 +259,34 @@ static void on_answered(void *arg, const struct store_answer *answer)
     }
 }
 
-static void beat(struct node *node)
+static void send_beat(struct node *node, bool stand, const int32_t *routes, size_t count,
+                      store_callback callback)
 {
     struct member *m = &node->member;
+    struct store_params params = {0};
+    m->sent_boot_us = clock_boot_us();
+    m->beating = true;
+    params_int32(&params, m->incarnation);
+    params_int64(&params, node->config->lease_us / US_PER_MS);
+    params_int32(&params, node->lock_class);
+    params_bool(&params, stand);
+    params_int32s(&params, routes, count);
+    store_call(node->session, SQL_NODE_HEARTBEAT, &params, 0, callback, node);
+    store_params_free(&params);
+}
+
+static void beat(struct node *node)
+{
     cluster_locks_renew(node->locks);
     const struct route *routes;
     size_t count;
     int32_t ids[NODE_ROUTES_MAX];
-    m->sent_boot_us = clock_boot_us();
-    m->beating = true;
     wake_routes(node, &routes, &count);
     if (!node_may_claim(node))
         count = 0; /* what is due is not for us: do not look */
     for (size_t i = 0; i < count; i++)
         ids[i] = routes[i].id;
-    struct store_params params = {0};
-    params_int32(&params, m->incarnation);
-    params_int64(&params, node->config->lease_us / US_PER_MS);
-    params_int32(&params, node->lock_class);
-    params_bool(&params, !m->leader && node->state != NODE_DRAINING);
-    params_int32s(&params, ids, count);
-    store_call(node->session, SQL_NODE_HEARTBEAT, &params, 0, on_answered, node);
-    store_params_free(&params);
+    send_beat(node, !node->member.leader && node->state != NODE_DRAINING, ids, count, on_answered);
 }
 
 /* ---- the lock, after a lost session ---- */
@@ -305,7 +340,31 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     beat(node);
 }
 
-/* ---- between heartbeats the leader looks for dead nodes that hold runs ---- */
+/* ---- while the node starts ---- */
+
+static void on_held(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    node->member.beating = false;
+    if (answer->error == NULL && row_bool(answer->result, 0, 0)) {
+        member_clock(node, row_time(answer->result, 0, 1), node->member.sent_boot_us);
+        renewed(node, node->member.sent_boot_us);
+    }
+    if (node->member.heartbeat != NULL) /* the start is over: this one has been in the way */
+        on_beat(-1, 0, node);
+}
+
+void member_hold(struct node *node)
+{
+    struct member *m = &node->member;
+    if (m->incarnation == 0 || m->heartbeat != NULL || m->beating || !store_ready(node->session) ||
+        clock_boot_us() - m->sent_boot_us < node->config->heartbeat_us)
+        return;
+    cluster_locks_renew(node->locks);
+    send_beat(node, false, NULL, 0, on_held);
+}
+
+/* ---- between heartbeats the leader looks for dead nodes that hold runs, and others for it ---- */
 
 static void on_probed(void *arg, const struct store_answer *answer)
 {
@@ -320,7 +379,8 @@ static void on_probed(void *arg, const struct store_answer *answer)
         renewed[i] = row_int64(answer->result, (int)i, 1);
         names[i] = row_text(answer->result, (int)i, 2);
     }
-    recover_look(node, ids, renewed, names, count);
+    if (recover_look(node, ids, renewed, names, count))
+        look_again(node);
     free(ids);
     free(renewed);
     free(names);
@@ -334,7 +394,7 @@ static void on_probe(evutil_socket_t fd, short what, void *arg)
     struct member *m = &node->member;
     struct timeval interval = clock_timeval(PROBE_US);
     evtimer_add(m->probe, &interval);
-    bool wanted = (m->leader && m->others_hold) || m->suspects != NULL;
+    bool wanted = ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
     if (!wanted || m->incarnation == 0 || !store_ready(node->session))
         return;
     struct store_params params = {0};
@@ -362,11 +422,25 @@ void member_beat_soon(struct node *node)
         evtimer_add(node->member.heartbeat, &soon);
 }
 
+static void on_listening(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    bool was_deaf = node->member.deaf;
+    node->member.deaf = answer->error != NULL;
+    if (answer->error == NULL || !store_ready(node->session))
+        return;
+    if (!was_deaf)
+        log_warn(&node->log, "notifications are refused: looking for work by polling",
+                 LOG_TEXT("error", answer->error->message));
+    wake_look(node);
+}
+
 void member_session_ready(struct node *node)
 {
     struct member *m = &node->member;
+    server_meet(node, true);
     if (node->config->notify)
-        store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, NULL, NULL);
+        store_call(node->session, SQL_SESSION_LISTEN, NULL, 0, on_listening, node);
     /* a restart of the server may have lost the newest renewals, and we cannot know of it */
     m->no_lanes_before_boot_us = clock_boot_us() + node->config->restart_delay_us;
     if (m->incarnation == 0)
@@ -375,14 +449,22 @@ void member_session_ready(struct node *node)
     m->no_deaths_before_boot_us = m->no_lanes_before_boot_us;
     m->leader = false;
     relock(node);
+    member_announce(node); /* what has changed meanwhile was told to nobody */
     wake_look(node);
 }
 
 void member_session_lost(struct node *node)
 {
+    server_lost(node, true);
     node->member.locked = false;
     node->member.leader = false;
     recover_free(node);
+}
+
+/* Until the next heartbeat knows: one that dies meanwhile is found as soon as any. */
+void member_others_work(struct node *node)
+{
+    node->member.others_hold = true;
 }
 
 /* The housekeeping goes to a node that stays. */
@@ -408,14 +490,18 @@ void member_announce(struct node *node)
         return;
     for (size_t i = 0; i < pools; i++)
         slots += views[i].slots;
+    struct buffer versions = {0};
+    workers_versions(node->workers, &versions);
     struct store_params params = {0};
     params_int32(&params, node->member.incarnation);
     params_text(&params, state_text(node));
     params_texts(&params, handlers, count);
     params_int32(&params, slots);
     params_text(&params, node->http_url);
+    params_text(&params, buffer_text(&versions));
     store_call(node->session, SQL_NODE_UPDATE, &params, 0, NULL, NULL);
     store_params_free(&params);
+    buffer_free(&versions);
 }
 
 void member_end(struct node *node)

@@ -21,8 +21,10 @@ struct member {
     int32_t dead;        /* the one before, if it was declared dead */
     bool locked;         /* our session holds the incarnation's advisory lock */
     bool leader;
+    bool deaf;        /* notifications were refused */
     bool others_hold; /* other nodes have receipts: worth probing for their death between heartbeats
                        */
+    bool deputy;      /* looks for deaths as the leader does: for the leader's own */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
     int64_t sent_boot_us;          /* since then */
@@ -32,6 +34,8 @@ struct member {
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
     int64_t no_lanes_before_boot_us;  /* the same after every session, the first too: no leases of
                                          others are trusted earlier */
+    int unmet; /* connections whose server has not said whether it has taken over: server_meet.c */
+    int64_t lanes_from_boot_us; /* nothing of lanes is claimed earlier */
     struct event *heartbeat;
     struct event *probe;
     struct suspect *suspects;
@@ -46,12 +50,14 @@ struct member {
 
 /* member.c */
 int member_register(struct node *node, struct rota_error *error);
+void member_hold(struct node *node);  /* asked while the node starts: keeps lease and locks */
 void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);
-void member_announce(struct node *node);  /* handlers, slots, state into our row */
-void member_resign(struct node *node);    /* from the housekeeping */
-void member_beat_soon(struct node *node); /* there is something to hear */
+void member_announce(struct node *node);    /* handlers, slots, state into our row */
+void member_others_work(struct node *node); /* a sign that other nodes have runs, or will have */
+void member_resign(struct node *node);      /* from the housekeeping */
+void member_beat_soon(struct node *node);   /* there is something to hear */
 void member_end(struct node *node);
 
 /* What time it is for the database: it said so between sending and now. */
@@ -63,11 +69,16 @@ void control_begin(struct node *node, const char *wish, int64_t number);
 void control_heard(struct node *node, const char *wish, int64_t number);
 bool control_notified(struct node *node, const char *payload); /* false: it is about work */
 
+/* server_meet.c: asked first on each new connection; and when that is lost. */
+void server_meet(struct node *node, bool session);
+void server_lost(struct node *node, bool session);
+
 /* reconcile.c */
 void reconcile_receipts(struct node *node, int64_t *fences, size_t count); /* sorts them */
 
 /* recover.c */
-void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
+/* True if somebody is suspected who was not at the look before. */
+bool recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
                   const char *const *names, size_t count);
 void recover_free(struct node *node);
 

@@ -22,7 +22,8 @@
 
 #define CHORES_US         (3600 * US_PER_SECOND)
 #define SWEEP_US          (5 * US_PER_SECOND)
-#define HISTORY_DAYS      3 /* partitions made ahead: three days without a leader lose nothing */
+#define HISTORY_DAYS      3   /* partitions made ahead: three days without a leader lose nothing */
+#define LOCKS_SWEPT_MAX   500 /* as cluster_lock_sweep() has it */
 #define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
 #define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
 
@@ -52,7 +53,8 @@ bool node_may_claim(const struct node *node)
 
 bool node_may_claim_lanes(const struct node *node)
 {
-    return node_may_claim(node) &&
+    return node_may_claim(node) && node->member.unmet == 0 &&
+           clock_boot_us() >= node->member.lanes_from_boot_us &&
            clock_boot_us() + node->config->lease_us / 2 < node->member.lease_until_boot_us;
 }
 
@@ -128,6 +130,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    server_meet(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
     if (node->state == NODE_UNINITIALISED)
@@ -191,6 +194,8 @@ static struct store *open_session(struct node *node)
                                         .application_name = node->member.session_name,
                                         .options = options,
                                         .roles = STATEMENT_SESSION,
+                                        .pooler = STORE_POOLER_NONE, /* tried at start */
+                                        .writes = true,
                                         .answer_timeout_us = 12 * US_PER_SECOND,
                                         .arg = node,
                                         .ready = on_session_ready,
@@ -215,6 +220,8 @@ static struct store *open_work(struct node *node)
             "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,
+        .pooler = node->config->pooler,
+        .writes = true,
         .arg = node,
         .ready = on_work_ready,
         .lost = on_work_lost,
@@ -279,8 +286,12 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .node = node->config->node_name,
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
+                                         .builtin_settings = node->config->builtin_settings,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
+                                         .listen = node->config->worker_listen,
+                                         .socket_mode = node->config->worker_socket_mode,
+                                         .token = node->config->worker_token,
                                          .kill_grace_us = kill_grace(node)};
     const struct worker_callbacks callbacks = {.arg = node,
                                                .result = on_result,
@@ -412,6 +423,24 @@ void node_sweep_lanes(struct node *node)
     store_call(node->session, SQL_LANE_SWEEP, NULL, 0, on_swept, node);
 }
 
+static void sweep_locks(struct node *node);
+
+static void on_locks_swept(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    if (answer->error != NULL) /* the next hour's will do */
+        log_debug(&node->log, "cannot forget unused cluster locks",
+                  LOG_TEXT("error", answer->error->message));
+    else if (row_int64(answer->result, 0, 0) >= LOCKS_SWEPT_MAX)
+        sweep_locks(node); /* there may be more of them */
+}
+
+static void sweep_locks(struct node *node)
+{
+    if (node->member.leader && store_ready(node->session))
+        store_call(node->session, SQL_CLUSTER_LOCK_SWEEP, NULL, 0, on_locks_swept, node);
+}
+
 static void on_chores(evutil_socket_t fd, short what, void *arg)
 {
     struct node *node = arg;
@@ -433,6 +462,7 @@ static void on_chores(evutil_socket_t fd, short what, void *arg)
         params_int64(&rows, node->config->history_rows);
         store_call(node->session, SQL_HISTORY_TRIM, &rows, 0, on_chore_done, node);
     }
+    sweep_locks(node);
     store_params_free(&days);
     store_params_free(&age);
     store_params_free(&rows);

@@ -100,10 +100,11 @@ static void suspect_free(struct node *node, struct suspect *suspect)
     free(suspect);
 }
 
-static void look_at(struct node *node, int32_t id, int64_t renewed_us, const char *name,
+static bool look_at(struct node *node, int32_t id, int64_t renewed_us, const char *name,
                     int64_t now)
 {
     struct suspect *suspect;
+    bool is_new = false;
     HASH_FIND_INT(node->member.suspects, &id, suspect);
     if (suspect == NULL) {
         suspect = mem_alloc(sizeof *suspect);
@@ -112,6 +113,7 @@ static void look_at(struct node *node, int32_t id, int64_t renewed_us, const cha
         suspect->first_boot_us = now;
         suspect->renewed_us = renewed_us;
         HASH_ADD_INT(node->member.suspects, id, suspect);
+        is_new = true;
     }
     suspect->seen = true;
     if (suspect->renewed_us !=
@@ -122,20 +124,23 @@ static void look_at(struct node *node, int32_t id, int64_t renewed_us, const cha
     if (!suspect->taking && now - suspect->first_boot_us >= TWO_LOOKS_US &&
         now >= node->member.no_deaths_before_boot_us)
         take(node, suspect);
+    return is_new;
 }
 
-void recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
+bool recover_look(struct node *node, const int64_t *ids, const int64_t *renewed,
                   const char *const *names, size_t count)
 {
     struct suspect *suspect, *next;
     int64_t now = clock_boot_us();
+    bool found = false;
     HASH_ITER (hh, node->member.suspects, suspect, next)
         suspect->seen = false;
     for (size_t i = 0; i < count; i++)
-        look_at(node, (int32_t)ids[i], renewed[i], names[i], now);
+        found = look_at(node, (int32_t)ids[i], renewed[i], names[i], now) || found;
     HASH_ITER (hh, node->member.suspects, suspect, next)
         if (!suspect->seen)
             suspect_free(node, suspect);
+    return found;
 }
 
 void recover_free(struct node *node)

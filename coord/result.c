@@ -178,8 +178,9 @@ void result_take(struct node *node, const struct worker_result *result)
                           NULL);
         return;
     case WORKER_REFUSE:
-        complete_put_back(node, run, SAME_WORKER_PAUSE_US, false, false, run->recovering, NULL,
-                          NULL);
+        /* of what this worker does not know it gets no more for a while: others may */
+        complete_put_back(node, run, result->unknown_handler ? 0 : SAME_WORKER_PAUSE_US, false,
+                          false, run->recovering, NULL, NULL);
         return;
     case WORKER_CRASHED:
         if (ended_by_us)

@@ -9,10 +9,12 @@
 #include "coord/reset.h"
 
 #include "base/clock.h"
+#include "base/instant.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#define RETRY_US (250 * US_PER_MS)
 #define HELLO_WAIT_US                                                                              \
     (2 * US_PER_SECOND) /* for workers to say what they serve, before errors are reset */
 
@@ -40,34 +42,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     node_status(arg); /* the loop turns, even while we wait */
-}
-
-/* Migrations run on a connection of their own, which prepares nothing. */
-static int migrate(struct node *node, struct rota_error *error)
-{
-    const char *direct = node->config->session_database_url;
-    const struct store_config config = {.base = node->base,
-                                        .log = &node->log,
-                                        .url = direct != NULL ? direct : node->config->database_url,
-                                        .schema = node->config->schema,
-                                        .role_name = "migrate",
-                                        .application_name = "rota migrate",
-                                        .options = "-c lock_timeout=5s",
-                                        .arg = node,
-                                        .failed = on_failed};
-    struct migrate_result done = {0};
-    struct store *store = store_new(&config);
-    int failed = -1;
-    do {
-        failed = store_wait_ready(store, &node->stop, error);
-        if (failed == 0)
-            failed = store_migrate(store, node->config->schema, &node->stop, &done, error);
-    } while (failed != 0 && !node->stop && store_fault(error) == FAULT_RETRY &&
-             error->sqlstate[0] != '\0');
-    store_free(store);
-    if (failed == 0 && done.to > done.from)
-        log_info(&node->log, "schema migrated", LOG_INT("from", done.from), LOG_INT("to", done.to));
-    return failed;
+    member_hold(arg);
 }
 
 static void on_over(evutil_socket_t fd, short what, void *arg)
@@ -86,6 +61,57 @@ static void pause_for(struct node *node, int64_t duration_us, bool (*enough)(str
     while (!over && !node->stop && (enough == NULL || !enough(node)))
         event_base_loop(node->base, EVLOOP_ONCE);
     event_free(timer);
+}
+
+/* The connection whose locks must stay. */
+static int check_session(struct node *node, const struct store_config *config,
+                         struct rota_error *error)
+{
+    enum store_session session;
+    const char *setting =
+        node->config->session_database_url != NULL ? "session_database_url" : "database_url";
+    if (store_session_check(config, &session, error) != 0 ||
+        store_session_refuse(session, setting, error) != 0)
+        return -1;
+    if (session == SESSION_POOLED)
+        log_warn(&node->log, "the session goes through a pooler, which may cut it at any time",
+                 LOG_TEXT("setting", setting));
+    return 0;
+}
+
+/* Migrations run on a connection of their own, which prepares nothing. */
+static int migrate(struct node *node, struct rota_error *error)
+{
+    const char *direct = node->config->session_database_url;
+    struct store_config config = {.base = node->base,
+                                  .log = &node->log,
+                                  .url = direct != NULL ? direct : node->config->database_url,
+                                  .schema = node->config->schema,
+                                  .role_name = "migrate",
+                                  .application_name = "rota migrate",
+                                  .options = "-c lock_timeout=5s",
+                                  .writes = true,
+                                  .arg = node,
+                                  .failed = on_failed};
+    struct migrate_result done = {0};
+    struct store *store = store_new(&config);
+    int failed = -1;
+    for (;;) {
+        failed = store_wait_ready(store, &node->stop, error);
+        if (failed == 0 && store_pooled(store))
+            failed = check_session(node, &config, error);
+        if (failed == 0)
+            failed = store_migrate(store, node->config->schema, &node->stop, &done, error);
+        if (failed == 0 || node->stop || store_fault(error) != FAULT_RETRY ||
+            error->sqlstate[0] == '\0')
+            break;
+        *error = (struct rota_error){0};
+        pause_for(node, RETRY_US, NULL);
+    }
+    store_free(store);
+    if (failed == 0 && done.to > done.from)
+        log_info(&node->log, "schema migrated", LOG_INT("from", done.from), LOG_INT("to", done.to));
+    return failed;
 }
 
 /* A live process under our name is most often our predecessor, whose session is about to be ended.
@@ -221,9 +247,22 @@ static int initialise_until_done(struct node *node, struct rota_error *error)
             return -1;
         log_warn(&node->log, "start interrupted, trying again", LOG_TEXT("error", error->message));
         *error = (struct rota_error){0};
-        pause_for(node, 250 * US_PER_MS, NULL);
+        pause_for(node, RETRY_US, NULL);
     }
     return 0;
+}
+
+static void warn_of_settings(const struct node *node)
+{
+    char delay[TIME_TEXT_SIZE], lease[TIME_TEXT_SIZE];
+    const struct node_config *config = node->config;
+    if (config->restart_delay_us >= config->lease_us)
+        return;
+    log_warn(&node->log,
+             "restart_delay is shorter than lease: after a restart of PostgreSQL nodes that are "
+             "coming back may lose their runs",
+             LOG_TEXT("restart_delay", duration_format(config->restart_delay_us, delay)),
+             LOG_TEXT("lease", duration_format(config->lease_us, lease)));
 }
 
 static void begin(struct node *node)
@@ -245,11 +284,13 @@ static void begin(struct node *node)
 
 int node_start(struct node *node, struct rota_error *error)
 {
+    warn_of_settings(node);
     if (start_http(node, error) != 0 || node_workers(node, error) != 0)
         return -1;
     struct event *tick = event_new(node->base, -1, EV_PERSIST, on_tick, node);
-    struct timeval second = {1, 0};
-    event_add(tick, &second);
+    struct timeval often = clock_timeval(
+        node->config->heartbeat_us < US_PER_SECOND ? node->config->heartbeat_us : US_PER_SECOND);
+    event_add(tick, &often);
     int failed = migrate(node, error);
     if (failed == 0) {
         node_connect(node);

@@ -36,6 +36,8 @@ struct wake {
     int32_t loaded_route; /* when `known` was read */
     bool loading;
     bool stale;      /* what is known was not read for our handlers */
+    uint64_t news;   /* of the workers, when the next was read */
+    uint64_t told;   /* what was announced last, as a number */
     char **handlers; /* of all live workers, each once */
     size_t handler_count;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* with room, as of the last look */
@@ -53,6 +55,7 @@ struct wake {
 
 static void decide(struct wake *w);
 static bool lanes_due(const struct wake *w, int64_t now_us);
+static void load_routes(struct wake *w);
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
@@ -74,6 +77,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     w->ask = w->ask || w->polling;
+    if (w->polling && w->known_count == 0)
+        load_routes(w); /* with nothing to ask for, the answer would not tell of new ones */
     decide(w);
 }
 
@@ -81,8 +86,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 static int64_t longest_sleep(const struct wake *w)
 {
     const struct node_config *config = w->node->config;
-    int64_t poll =
-        !config->notify && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
+    bool deaf = !config->notify || w->node->member.deaf;
+    int64_t poll = deaf && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
     if (busy_polls(w->node))
         return POLL_BUSY_US;
     return poll < config->heartbeat_us ? poll : INT64_MAX;
@@ -133,8 +138,6 @@ void wake_free(struct node *node)
 
 /* ---- routes ---- */
 
-static void load_routes(struct wake *w);
-
 static void on_routes(void *arg, const struct store_answer *answer)
 {
     struct wake *w = arg;
@@ -179,6 +182,20 @@ static bool has_handler(const struct wake *w, const char *handler)
     return false;
 }
 
+/* A number that changes with what others know of our workers. */
+static uint64_t told_mark(struct node *node)
+{
+    const struct worker_pool_view *views;
+    size_t pools = workers_pools(node->workers, &views);
+    struct buffer versions = {0};
+    workers_versions(node->workers, &versions);
+    uint64_t mark = text_hash(versions.data, versions.length);
+    for (size_t i = 0; i < pools; i++)
+        mark += (uint64_t)views[i].slots;
+    buffer_free(&versions);
+    return mark;
+}
+
 /* A number that changes with the set of handlers. */
 static uint64_t handlers_mark(const struct wake *w)
 {
@@ -188,12 +205,10 @@ static uint64_t handlers_mark(const struct wake *w)
     return mark;
 }
 
-void wake_handlers_changed(struct node *node)
+static void read_handlers(struct wake *w)
 {
-    struct wake *w = node->wake;
     const struct worker_pool_view *views;
-    size_t pools = workers_pools(node->workers, &views);
-    uint64_t before = handlers_mark(w);
+    size_t pools = workers_pools(w->node->workers, &views);
     forget_handlers(w);
     for (size_t i = 0; i < pools; i++) {
         for (const char *const *at = views[i].handlers; *at != NULL; at++) {
@@ -203,9 +218,23 @@ void wake_handlers_changed(struct node *node)
             w->handlers[w->handler_count++] = mem_string(*at);
         }
     }
-    if (handlers_mark(w) != before)
-        member_announce(node);
-    if (handlers_mark(w) != before || w->stale)
+}
+
+/* Asked at each run that ends: most often nothing has changed but free slots. */
+void wake_handlers_changed(struct node *node)
+{
+    struct wake *w = node->wake;
+    uint64_t news = workers_counts(node->workers)->news;
+    if (news != w->news) {
+        uint64_t before = handlers_mark(w), told = w->told;
+        w->news = news;
+        read_handlers(w);
+        w->told = handlers_mark(w) + told_mark(node);
+        w->stale = w->stale || handlers_mark(w) != before;
+        if (w->told != told)
+            member_announce(node);
+    }
+    if (w->stale)
         load_routes(w);
     if (w->starved || (w->lanes_starved && lanes_due(w, node_database_now(node))))
         w->ask = true;
@@ -348,8 +377,11 @@ static void decide(struct wake *w)
     look_at_rooms(w, lanes_due(w, now));
     int work = due_work(w, now);
     add_lane_routes(w);
-    if (w->route_count == 0)
+    if (w->route_count == 0) {
+        if (w->known_count == 0)
+            sleep_until(w, now);
         return;
+    }
     if (work < WORK_KINDS) {
         acquire_work(node, (enum work)work, w->routes, w->route_count);
     } else if (w->ask) {
@@ -391,6 +423,7 @@ void wake_look(struct node *node)
 void wake_notified(struct node *node, const char *payload)
 {
     struct wake *w = node->wake;
+    member_others_work(node);
     /* most likely due now: claim without asking */
     if (*payload == '\0') {
         wake_next(node, WORK_PENDING, node_database_now(node));
@@ -423,6 +456,7 @@ void wake_claimed(struct node *node, int count)
         w->misses = 0;
         return;
     }
+    member_others_work(node);
     w->pause_until_us = clock_monotonic_us() + (MISSED_PAUSE_US << w->misses);
     if (w->misses < MISSED_SHIFT_MAX)
         w->misses++;

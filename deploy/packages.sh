@@ -2,9 +2,9 @@
 # tests/run.sh; nothing is installed that is there already.
 # shellcheck shell=sh
 
-packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcjson-dev uthash-dev"
+packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev libcjson-dev uthash-dev"
 packages_run="postgresql tzdata curl"
-packages_test="libcmocka-dev python3 python3-pytest python3-psycopg procps spin"
+packages_test="libcmocka-dev iproute2 nftables pgbouncer python3 python3-pytest python3-psycopg nodejs procps spin"
 packages_full="valgrind clang libclang-rt-dev"
 
 say() { printf '%s\n' "$*"; }
@@ -15,6 +15,7 @@ package_is_there() {
     installed) return 0 ;;
     esac
     case $1 in # another version, or one that was not installed by dpkg, is as good
+    nodejs) command -v node >/dev/null && return 0 ;;
     postgresql) for initdb in /usr/lib/postgresql/*/bin/initdb; do [ -x "$initdb" ] && return 0; done ;;
     esac
     return 1
@@ -51,6 +52,33 @@ allow_main_cluster() {
     as_root rm -f "$no_cluster"
 }
 
+# The same for the pooler, of which tests need the program alone: its service is neither started nor
+# enabled by our installation; one that was there before is not touched.
+forbid_pooler_service() {
+    [ ! -d /run/systemd/system ] || as_root systemctl --quiet mask pgbouncer.service
+}
+
+disable_pooler_service() {
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl --quiet unmask pgbouncer.service
+        as_root systemctl --quiet disable pgbouncer.service 2>/dev/null || :
+    elif [ -x /etc/init.d/pgbouncer ]; then # where no policy-rc.d forbade it, it runs by now
+        as_root /etc/init.d/pgbouncer stop >/dev/null 2>&1 || :
+        as_root update-rc.d pgbouncer disable >/dev/null 2>&1 || :
+    fi
+}
+
+# What must not come with the packages $1, and what was done for that.
+installation_begin() {
+    case " $1" in *" postgresql "*) forbid_main_cluster ;; esac
+    case " $1" in *" pgbouncer "*) forbid_pooler_service ;; esac
+}
+
+installation_end() {
+    case " $1" in *" postgresql "*) allow_main_cluster ;; esac
+    case " $1" in *" pgbouncer "*) disable_pooler_service ;; esac
+}
+
 packages_install() {
     command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
         die "This is no Debian: install the equivalents of these packages by hand, then build with
@@ -64,21 +92,15 @@ Run this script as root, or install sudo, or ask root to: apt-get install $missi
     say "Installing from Debian: $missing"
     as_root true || die "Root is needed to install packages. Ask root to: apt-get install $missing"
     set -- $missing # split into words
-    case " $missing" in *" postgresql "*)
-        trap allow_main_cluster EXIT
-        trap 'exit 130' INT TERM HUP
-        forbid_main_cluster
-        ;;
-    esac
+    trap 'installation_end "$missing"' EXIT
+    trap 'exit 130' INT TERM HUP
+    installation_begin "$missing"
     ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || as_root apt-get update -q
     if ! apt_install "$@"; then
         say "Once more, with fresh package lists"
         as_root apt-get update -q
         apt_install "$@" || die "apt-get could not install: $missing"
     fi
-    case " $missing" in *" postgresql "*)
-        allow_main_cluster
-        trap - EXIT INT TERM HUP
-        ;;
-    esac
+    installation_end "$missing"
+    trap - EXIT INT TERM HUP
 }

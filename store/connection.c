@@ -34,6 +34,10 @@ const struct machine store_machine = {"connection", state_names, event_names, ro
 #define BACKOFF_LAST_US                                                                            \
     (1 * US_PER_SECOND) /* a database that is back is used within about a second */
 #define CONNECT_TIMEOUT_US (5 * US_PER_SECOND)
+#define CONNECT_HURRY_US                                                                           \
+    (1500 * US_PER_MS) /* the same where there are other hosts: one of them may have taken over */
+#define PATIENT_ATTEMPT    4 /* each so many of them waits longer: the network may be that slow */
+#define SQLSTATE_READ_ONLY "25006"
 #define SQLSTATE_FORBIDDEN "42501"
 #define ANSWER_TIMEOUT_US                                                                          \
     (35 * US_PER_SECOND) /* above the statement timeout: that one speaks first */
@@ -95,6 +99,7 @@ static void broke(struct store *store)
     store->pg = NULL;
     memset(store->prepared, 0, sizeof store->prepared);
     store->preparing = 0;
+    store->probing = false;
     move(store, STORE_LOST);
     int shift = store->failures < 6 ? store->failures : 6;
     int64_t pause = BACKOFF_FIRST_US << shift;
@@ -157,13 +162,23 @@ static void start_resolving(struct store *store)
     hosts_resolve(store->hosts, on_resolved, store);
 }
 
-static void start_connecting(struct store *store)
+static int64_t connect_limit(const struct store *store)
 {
-    move(store, STORE_RESOLVED);
-    store->pg = hosts_connect(store->hosts);
-    int64_t limit = store->config.connect_timeout_us > 0 ? store->config.connect_timeout_us
-                                                         : CONNECT_TIMEOUT_US;
-    arm(store, limit);
+    if (store->config.connect_timeout_us > 0)
+        return store->config.connect_timeout_us;
+    bool hurry = hosts_count(store->hosts) > 1 && (store->failures + 1) % PATIENT_ATTEMPT != 0;
+    return hurry ? CONNECT_HURRY_US : CONNECT_TIMEOUT_US;
+}
+
+/* A second time where the first has shown a pooler, which is to be talked to otherwise. */
+static void connect_anew(struct store *store)
+{
+    forget_socket(store);
+    if (store->pg != NULL)
+        PQfinish(store->pg);
+    store->probing = false;
+    store->pg = pooler_connect(store);
+    arm(store, connect_limit(store));
     if (store->pg == NULL || PQstatus(store->pg) == CONNECTION_BAD) {
         store_broken(store, "cannot connect");
         return;
@@ -171,6 +186,12 @@ static void start_connecting(struct store *store)
     PQsetnonblocking(store->pg, 1);
     PQsetNoticeProcessor(store->pg, on_notice, store);
     watch(store, EV_WRITE);
+}
+
+static void start_connecting(struct store *store)
+{
+    move(store, STORE_RESOLVED);
+    connect_anew(store);
 }
 
 static void on_resolved(void *arg, const struct rota_error *error)
@@ -200,9 +221,8 @@ static void become_ready(struct store *store)
 static void start_preparing(struct store *store)
 {
     move(store, STORE_CONNECTED);
-    PQenterPipelineMode(store->pg);
     for (int id = 0; id < STATEMENT_COUNT; id++) {
-        if ((statements[id].roles & store->config.roles) == 0)
+        if ((statements[id].roles & store->config.roles) == 0 || pooler_unprepared(store))
             continue;
         if (!pipeline_prepare(store, (enum statement_id)id)) {
             store_broken(store, "cannot prepare");
@@ -228,6 +248,8 @@ static void read_prepared(struct store *store)
         ExecStatusType status = PQresultStatus(result); /* NULL gives PGRES_FATAL_ERROR */
         if (result != NULL && status == PGRES_FATAL_ERROR) {
             store_error(&store->error, result, store->pg, "cannot prepare a statement");
+            if (pooler_tells(store, result))
+                pooler_found(store, store->error.message);
             PQclear(result);
             broke(store);
             return;
@@ -240,8 +262,57 @@ static void read_prepared(struct store *store)
     }
 }
 
+/* The server accepted us: which backend answers? It is no more than one round trip. */
+static void start_probing(struct store *store)
+{
+    PQenterPipelineMode(store->pg);
+    if (store->config.pooler != STORE_POOLER_AUTO || store->pooled) {
+        start_preparing(store);
+        return;
+    }
+    store->probing = true;
+    if (!pooler_send_probe(store) || PQpipelineSync(store->pg) != 1 || PQflush(store->pg) < 0)
+        store_broken(store, "cannot connect");
+    else
+        watch(store, EV_READ);
+}
+
+static void read_probed(struct store *store)
+{
+    if (PQconsumeInput(store->pg) != 1) {
+        store_broken(store, "cannot connect");
+        return;
+    }
+    bool between = false;
+    while (!PQisBusy(store->pg)) {
+        PGresult *result = PQgetResult(store->pg);
+        ExecStatusType status = PQresultStatus(result); /* NULL gives PGRES_FATAL_ERROR */
+        if (result != NULL && status == PGRES_FATAL_ERROR) {
+            store_error(&store->error, result, store->pg, "cannot connect");
+            PQclear(result);
+            broke(store);
+            return;
+        }
+        between = between || (status == PGRES_TUPLES_OK && pooler_is_between(store, result));
+        PQclear(result);
+        if (between) {
+            pooler_found(store, "another backend answers than the one it told of");
+            connect_anew(store);
+            return;
+        }
+        if (status == PGRES_PIPELINE_SYNC) {
+            store->probing = false;
+            start_preparing(store);
+            return;
+        }
+    }
+}
+
+/* Goes to the next host, libpq closes its socket and most often gets the same number for the new
+ * one: whoever watches the number watches nothing. */
 static void poll_connecting(struct store *store)
 {
+    forget_socket(store);
     switch (PQconnectPoll(store->pg)) {
     case PGRES_POLLING_READING:
         watch(store, EV_READ);
@@ -250,9 +321,14 @@ static void poll_connecting(struct store *store)
         watch(store, EV_WRITE);
         return;
     case PGRES_POLLING_OK:
-        start_preparing(store);
+        start_probing(store);
         return;
     default:
+        if (pooler_refused(store)) {
+            pooler_found(store, "it takes no settings");
+            connect_anew(store);
+            return;
+        }
         store_broken(store, "cannot connect");
     }
 }
@@ -274,7 +350,9 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
     struct store *store = arg;
     (void)fd;
     store->depth++;
-    if (store->state == STORE_CONNECTING) {
+    if (store->state == STORE_CONNECTING && store->probing) {
+        read_probed(store);
+    } else if (store->state == STORE_CONNECTING) {
         poll_connecting(store);
     } else {
         if ((what & EV_READ) != 0 && PQconsumeInput(store->pg) != 1)
@@ -331,7 +409,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         start_resolving(store);
     } else {
         if (store->state == STORE_CONNECTING)
-            hosts_rotate(store->hosts); /* the first of the list swallowed the whole time */
+            hosts_rotate(store->hosts, store->pg); /* this one swallowed the whole time */
         error_set(&store->error, ERROR_DATABASE, "%s",
                   store->state == STORE_READY ? "the database did not answer in time"
                                               : "cannot connect: no answer in time");
@@ -376,6 +454,7 @@ struct store *store_new(const struct store_config *config)
     error_set(&store->error, ERROR_DATABASE, "not connected to the database yet");
     memcpy(store->error.sqlstate, "08003", 6);
     store->hosts = hosts_new(&store->config, &store->error);
+    store->pooled = config->pooler == STORE_POOLER_TRANSACTION;
     arm(store, 0);
     return store;
 }
@@ -391,6 +470,7 @@ static void finish_free(struct store *store)
         PQfinish(store->pg);
     hosts_free(store->hosts);
     pipeline_free(store);
+    store_params_free(&store->settings);
     for (int i = 0; i < STATEMENT_COUNT; i++)
         free(store->texts[i]);
     free((char *)store->config.application_name);
@@ -419,6 +499,22 @@ size_t store_backlog(const struct store *store)
 int store_backend_pid(const struct store *store)
 {
     return store->pg != NULL && store->state == STORE_READY ? PQbackendPID(store->pg) : 0;
+}
+
+bool store_pooled(const struct store *store)
+{
+    return store->pooled;
+}
+
+/* It was demoted under us, or somebody has forbidden writes: another of the hosts may accept them.
+ */
+void store_refused(struct store *store, const struct rota_error *error)
+{
+    if (!store->config.writes || store->state != STORE_READY ||
+        !store_is(error, SQLSTATE_READ_ONLY))
+        return;
+    store->error = *error;
+    broke(store);
 }
 
 int64_t store_server_version(const struct store *store)

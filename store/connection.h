@@ -70,6 +70,9 @@ struct store {
     bool prepared[STATEMENT_COUNT];
     char *texts[STATEMENT_COUNT]; /* statements with the schema put in, made at first use */
     int preparing;                /* results of PREPARE still to come */
+    bool pooled;                  /* a pooler of transactions is, or may be, in the way: for good */
+    bool probing;                 /* connected; which backend answers is being asked */
+    struct store_params settings; /* of each transaction behind a pooler; made at first use */
     struct rota_error error;      /* why the connection was lost */
 };
 
@@ -77,6 +80,7 @@ struct store {
 void store_broken(struct store *store, const char *what); /* takes PQerrorMessage along */
 void store_watch(struct store *store);                    /* read always, write while unflushed */
 void store_deadline(struct store *store); /* arms the answer timer for the oldest call */
+void store_refused(struct store *store, const struct rota_error *error); /* a call, by the server */
 const char *store_text(struct store *store, enum statement_id statement);
 void store_error(struct rota_error *error, const PGresult *result, PGconn *pg, const char *what);
 
@@ -86,8 +90,22 @@ struct hosts *hosts_new(const struct store_config *config, struct rota_error *er
 void hosts_free(struct hosts *hosts);
 void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rota_error *error),
                    void *arg);
-PGconn *hosts_connect(struct hosts *hosts);
-void hosts_rotate(struct hosts *hosts); /* begin with the next host at the next attempt */
+/* options: for the backend, NULL: none may be given; application_name as the server sees it. */
+PGconn *hosts_connect(struct hosts *hosts, const char *options, const char *application_name);
+const char *hosts_options(const struct hosts *hosts);     /* those of the connection string */
+void hosts_rotate(struct hosts *hosts, const PGconn *pg); /* begin after its host the next time */
+int hosts_count(const struct hosts *hosts);
+
+/* pooler.c */
+PGconn *pooler_connect(struct store *store); /* hosts_connect() as the pooler can take it */
+bool pooler_refuses_settings(const char *message);
+bool pooler_refused(const struct store *store); /* an attempt to connect, for our settings */
+void pooler_found(struct store *store, const char *how); /* said once; from now on pooled */
+bool pooler_tells(const struct store *store, const PGresult *result); /* what only poolers say */
+bool pooler_unprepared(const struct store *store);
+bool pooler_send_settings(struct store *store); /* within a transaction, for its length */
+bool pooler_send_probe(struct store *store);
+bool pooler_is_between(const struct store *store, const PGresult *result); /* of the probe */
 
 /* pipeline.c */
 void pipeline_pump(struct store *store);   /* sends what may be sent */

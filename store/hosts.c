@@ -5,6 +5,7 @@
  */
 #include "store/connection.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <arpa/inet.h>
@@ -18,6 +19,9 @@
 
 #define HOSTS_MAX     16 /* of a connection string */
 #define ADDRESSES_MAX 32 /* of all of them */
+#define PATIENCE_US                                                                                \
+    (1 * US_PER_SECOND) /* for a name, while other hosts have addresses: its resolver may be gone  \
+                         */
 
 struct host {
     char *name; /* "" takes libpq's default socket directory */
@@ -35,6 +39,8 @@ struct hosts {
     int first; /* where the next attempt begins */
     struct evdns_base *dns;
     int asked; /* names out at the resolver */
+    int round; /* of questions: late answers belong to an earlier one */
+    struct event *patience;
     char error[256];
     struct {
         int host;
@@ -128,6 +134,8 @@ void hosts_free(struct hosts *hosts)
         free(hosts->host[i].port);
         free(hosts->host[i].address);
     }
+    if (hosts->patience != NULL)
+        event_free(hosts->patience);
     if (hosts->dns != NULL)
         evdns_base_free(hosts->dns, 0);
     PQconninfoFree(hosts->options);
@@ -135,10 +143,39 @@ void hosts_free(struct hosts *hosts)
     free(hosts);
 }
 
-void hosts_rotate(struct hosts *hosts)
+int hosts_count(const struct hosts *hosts)
 {
+    return hosts->count;
+}
+
+static bool is_at(const struct host *host, const char *name, const char *port)
+{
+    bool same_port = *host->port == '\0' || strcmp(host->port, port) == 0;
+    return same_port && (strcmp(host->name, name) == 0 || strcmp(host->address, name) == 0);
+}
+
+void hosts_rotate(struct hosts *hosts, const PGconn *pg)
+{
+    const char *name = PQhost(pg), *port = PQport(pg);
+    int at = hosts->first;
+    for (int n = 0; n < hosts->count; n++) {
+        int i = (hosts->first + n) % hosts->count;
+        if (name != NULL && port != NULL && is_at(&hosts->host[i], name, port)) {
+            at = i;
+            break;
+        }
+    }
     if (hosts->count > 0)
-        hosts->first = (hosts->first + 1) % hosts->count;
+        hosts->first = (at + 1) % hosts->count;
+}
+
+/* Whether any host has an address. */
+static bool is_usable(const struct hosts *hosts)
+{
+    bool usable = hosts->found_count > 0;
+    for (int i = 0; i < hosts->count; i++)
+        usable = usable || !hosts->host[i].to_resolve;
+    return usable;
 }
 
 /* Reports from the loop, never from inside hosts_resolve(). */
@@ -148,12 +185,10 @@ static void on_resolved(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct rota_error error = {0};
-    bool usable = false;
-    for (int i = 0; i < hosts->count; i++)
-        usable = usable || !hosts->host[i].to_resolve;
+    bool usable = is_usable(hosts);
     if (hosts->invalid != NULL)
         error_set(&error, ERROR_USAGE, "%s", hosts->invalid);
-    else if (!usable && hosts->found_count == 0)
+    else if (!usable)
         error_set(&error, ERROR_DATABASE, "cannot resolve the database's host: %s", hosts->error);
     hosts->done(hosts->arg, error.code != ERROR_NONE ? &error : NULL);
 }
@@ -161,13 +196,39 @@ static void on_resolved(evutil_socket_t fd, short what, void *arg)
 static void report(struct hosts *hosts)
 {
     struct timeval now = {0, 0};
+    hosts->round++; /* what is still out comes too late */
+    if (hosts->patience != NULL)
+        evtimer_del(hosts->patience);
     event_base_once(hosts->config->base, -1, EV_TIMEOUT, on_resolved, hosts, &now);
+}
+
+static void on_patience(evutil_socket_t fd, short what, void *arg)
+{
+    struct hosts *hosts = arg;
+    (void)fd;
+    (void)what;
+    if (is_usable(hosts))
+        report(hosts);
 }
 
 struct question {
     struct hosts *hosts;
     int host;
+    int round;
 };
+
+static void add_addresses(struct hosts *hosts, int host, const struct evutil_addrinfo *list)
+{
+    for (const struct evutil_addrinfo *at = list; at != NULL && hosts->found_count < ADDRESSES_MAX;
+         at = at->ai_next) {
+        int place = hosts->found_count;
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, hosts->found[place].text, INET6_ADDRSTRLEN,
+                        NULL, 0, NI_NUMERICHOST) != 0)
+            continue;
+        hosts->found[place].host = host;
+        hosts->found_count++;
+    }
+}
 
 static void on_addresses(int failed, struct evutil_addrinfo *list, void *arg)
 {
@@ -177,22 +238,16 @@ static void on_addresses(int failed, struct evutil_addrinfo *list, void *arg)
         free(question);
         return;
     }
+    bool late = question->round != hosts->round;
     if (failed != 0)
         snprintf(hosts->error, sizeof hosts->error, "%s: %s", hosts->host[question->host].name,
                  evutil_gai_strerror(failed));
-    for (struct evutil_addrinfo *at = list; at != NULL && hosts->found_count < ADDRESSES_MAX;
-         at = at->ai_next) {
-        int place = hosts->found_count;
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, hosts->found[place].text, INET6_ADDRSTRLEN,
-                        NULL, 0, NI_NUMERICHOST) != 0)
-            continue;
-        hosts->found[place].host = question->host;
-        hosts->found_count++;
-    }
+    if (!late)
+        add_addresses(hosts, question->host, list);
     if (list != NULL)
         evutil_freeaddrinfo(list);
     free(question);
-    if (--hosts->asked == 0)
+    if (!late && --hosts->asked == 0)
         report(hosts);
 }
 
@@ -213,6 +268,7 @@ void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rot
     hosts->done = done;
     hosts->arg = arg;
     hosts->found_count = 0;
+    hosts->round++;
     hosts->asked = 1; /* so that answers from inside the loop below do not report early */
     for (int i = 0; i < hosts->count; i++) {
         if (!hosts->host[i].to_resolve)
@@ -220,14 +276,20 @@ void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rot
         if (hosts->dns == NULL)
             hosts->dns = resolver(hosts->config->base);
         struct question *question = mem_alloc(sizeof *question);
-        *question = (struct question){hosts, i};
+        *question = (struct question){hosts, i, hosts->round};
         struct evutil_addrinfo hints = {
             .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = EVUTIL_AI_ADDRCONFIG};
         hosts->asked++;
         evdns_getaddrinfo(hosts->dns, hosts->host[i].name, NULL, &hints, on_addresses, question);
     }
-    if (--hosts->asked == 0)
+    if (--hosts->asked == 0) {
         report(hosts);
+        return;
+    }
+    struct timeval patience = clock_timeval(PATIENCE_US);
+    if (hosts->patience == NULL)
+        hosts->patience = event_new(hosts->config->base, -1, EV_PERSIST, on_patience, hosts);
+    event_add(hosts->patience, &patience);
 }
 
 struct entries {
@@ -291,14 +353,19 @@ static void set_default(struct keywords *keywords, const char *key, const char *
         set_keyword(keywords, key, value);
 }
 
-PGconn *hosts_connect(struct hosts *hosts)
+const char *hosts_options(const struct hosts *hosts)
 {
-    const struct store_config *config = hosts->config;
+    return option(hosts, "options", "PGOPTIONS");
+}
+
+PGconn *hosts_connect(struct hosts *hosts, const char *options, const char *application_name)
+{
     struct entries entries = {0};
     struct keywords keywords = {0};
     list_entries(hosts, &entries);
     for (const PQconninfoOption *o = hosts->options; o->keyword != NULL; o++)
-        set_keyword(&keywords, o->keyword, o->val);
+        if (strcmp(o->keyword, "options") != 0)
+            set_keyword(&keywords, o->keyword, o->val);
     set_keyword(&keywords, "host", buffer_text(&entries.names));
     set_keyword(&keywords, "hostaddr", buffer_text(&entries.addresses));
     set_keyword(&keywords, "port", buffer_text(&entries.ports));
@@ -307,14 +374,14 @@ PGconn *hosts_connect(struct hosts *hosts)
     set_default(&keywords, "keepalives_interval", "1");
     set_default(&keywords, "keepalives_count", "3");
     set_default(&keywords, "tcp_user_timeout", "5000");
-    set_keyword(&keywords, "application_name", config->application_name);
+    /* a standby is of no use, whatever else is allowed; "primary" says the same */
+    if (hosts->config->writes &&
+        strcmp(option(hosts, "target_session_attrs", "PGTARGETSESSIONATTRS"), "primary") != 0)
+        set_keyword(&keywords, "target_session_attrs", "read-write");
+    set_keyword(&keywords, "application_name", application_name);
     set_keyword(&keywords, "client_encoding", "UTF8");
-    const char *given = option(hosts, "options", "PGOPTIONS");
-    char *options = mem_format("%s -c search_path=pg_catalog -c jit=off %s", given,
-                               config->options != NULL ? config->options : "");
     set_keyword(&keywords, "options", options);
     PGconn *pg = PQconnectStartParams(keywords.keys, keywords.values, 0);
-    free(options);
     buffer_free(&entries.names);
     buffer_free(&entries.addresses);
     buffer_free(&entries.ports);

@@ -3,6 +3,9 @@
  * itself. Between BEGIN and the end of its transaction only the calls of that transaction are sent.
  * The transaction has syncs of its own, so that the server's idle_in_transaction_session_timeout
  * runs while we compute: it does not run between statements of one sync.
+ *
+ * Behind a pooler of transactions each call is a transaction, with its settings inside, and one
+ * sync is out at a time: a pooler that counts no syncs gives the backend away at the first answer.
  */
 #include "store/connection.h"
 
@@ -116,6 +119,9 @@ static bool send_statement(struct store *store, struct call *call)
         values[i] = null ? NULL : bytes + call->params.offsets[i];
         formats[i] = BINARY;
     }
+    if (pooler_unprepared(store))
+        return PQsendQueryParams(store->pg, store_text(store, call->statement), call->params.count,
+                                 NULL, values, call->params.lengths, formats, BINARY) == 1;
     return PQsendQueryPrepared(store->pg, statements[call->statement].name, call->params.count,
                                values, call->params.lengths, formats, BINARY) == 1;
 }
@@ -129,7 +135,9 @@ static bool send_call(struct store *store, struct call *call)
     if (call->rollback)
         return send_plain(store, "ROLLBACK") && PQpipelineSync(store->pg) == 1;
     bool sent = true;
-    if (!store->prepared[call->statement]) {
+    if (store->pooled && (call->flags & (STORE_BEGIN | STORE_WITHIN)) == 0)
+        call->flags |= STORE_BEGIN | STORE_COMMIT;
+    if (!pooler_unprepared(store) && !store->prepared[call->statement]) {
         call->skip++;
         sent = pipeline_prepare(store, call->statement);
     }
@@ -137,6 +145,10 @@ static bool send_call(struct store *store, struct call *call)
         call->skip++;
         store->in_transaction = true;
         sent = sent && send_plain(store, "BEGIN");
+        if (store->pooled) {
+            call->skip++;
+            sent = sent && pooler_send_settings(store);
+        }
     }
     sent = sent && send_statement(store, call);
     if ((call->flags & STORE_COMMIT) != 0)
@@ -154,7 +166,8 @@ static bool script_is_out(const struct store *store)
 static struct call *next_call(struct store *store)
 {
     struct list *list = store->in_transaction ? &store->within : &store->waiting;
-    if (list_empty(list) || store->sent_count >= STORE_DEPTH_MAX || script_is_out(store))
+    int depth = store->pooled ? 1 : STORE_DEPTH_MAX;
+    if (list_empty(list) || store->sent_count >= depth || script_is_out(store))
         return NULL;
     struct call *call = LIST_ITEM(list->next, struct call, link);
     if (call->script != NULL && store->sent_count > 0)
@@ -208,8 +221,11 @@ static void finish_call(struct store *store, struct call *call)
         else if (failed)
             roll_back_failed(store);
     }
+    struct rota_error error = call->error;
     store_deadline(store);
     answer(store, call, false);
+    if (failed && !store->freed)
+        store_refused(store, &error);
     if (store->state == STORE_READY && !store->freed)
         pipeline_pump(store);
 }
@@ -225,6 +241,11 @@ static void take_result(struct store *store, struct call *call, PGresult *result
             store_error(&call->error, result, store->pg, what);
             if (call->script == NULL && !call->rollback)
                 store->prepared[call->statement] &= call->skip == 0 || call->result != NULL;
+            if (pooler_tells(store, result)) { /* nothing was done: it can be asked again */
+                pooler_found(store, call->error.message);
+                call->error.code = ERROR_DATABASE;
+                memcpy(call->error.sqlstate, "08000", 6);
+            }
         }
     } else if ((status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) && call->script == NULL) {
         if (call->skip > 0) {

@@ -5,7 +5,7 @@
 
 enum store_fault store_fault(const struct rota_error *error)
 {
-    static const char *const retried[] = {"08", "40", "53", "57P", "55P03", "25006"};
+    static const char *const retried[] = {"08", "40", "53", "57014", "57P", "55P03", "25006"};
     for (size_t i = 0; i < sizeof retried / sizeof *retried; i++)
         if (strncmp(error->sqlstate, retried[i], strlen(retried[i])) == 0)
             return FAULT_RETRY;

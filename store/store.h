@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "sql/sql.h"
 #include "store/params.h"
+#include "store/pooler.h"
 #include "store/row.h"
 
 #include <libpq-fe.h>
@@ -30,8 +31,10 @@ struct store_config {
     const char *application_name; /* at most 63 bytes; copied */
     const char
         *options; /* command-line options for the backend, e.g. "-c jit=off"; NULL: none; copied */
+    bool writes;  /* only a server that accepts writes will do: another is looked for */
     int roles;    /* STATEMENT_…: these are prepared at connect; others at first use */
-    int64_t connect_timeout_us; /* 0: 5 s for each attempt */
+    enum store_pooler pooler;
+    int64_t connect_timeout_us; /* 0: 5 s for each attempt, less where there are other hosts */
     int64_t
         answer_timeout_us; /* an answer that takes longer counts as a lost connection; 0: 35 s */
     void *arg;
@@ -63,6 +66,7 @@ bool store_ready(const struct store *store);      /* NULL is not ready */
 size_t store_backlog(const struct store *store);  /* calls not answered yet */
 int store_backend_pid(const struct store *store); /* 0 when not connected */
 int64_t store_server_version(const struct store *store);
+bool store_pooled(const struct store *store); /* treated as behind a pooler of transactions */
 
 /*
  * Queues a call. The parameters are copied. When the connection is down the callback gets an error
@@ -84,11 +88,25 @@ int store_wait_script(struct store *store, const char *text, struct rota_error *
 
 /* ---- SQLSTATE classes (store/sqlstate.c) ---- */
 enum store_fault {
-    FAULT_RETRY,   /* 08, 40, 53, 57P: try again with back-off */
+    FAULT_RETRY,   /* 08, 40, 53, 57P, a time-out: try again with back-off */
     FAULT_REFUSED, /* everything else: a bug or bad input */
 };
 enum store_fault store_fault(const struct rota_error *error);
 bool store_is(const struct rota_error *error, const char *sqlstate);
+
+/* ---- whether a session is one (store/session.c) ---- */
+enum store_session {
+    SESSION_DIRECT,
+    SESSION_POOLED, /* a pooler is in the way and keeps the session to one backend */
+    SESSION_SHARED, /* locks, LISTEN and settings of the session do not survive */
+    SESSION_BARE,   /* the pooler keeps it, and refuses its settings */
+};
+/* Tries it with two connections of its own. `config`: base, log, url, schema, names. 0 or -1. */
+int store_session_check(const struct store_config *config, enum store_session *ret_session,
+                        struct rota_error *error);
+/* -1 with ERROR_REFUSED and what would be right where nodes cannot work with it. `setting`: the one
+ * that names the connection. */
+int store_session_refuse(enum store_session session, const char *setting, struct rota_error *error);
 
 /* ---- migrations (store/migrate.c) ---- */
 struct migrate_result {

@@ -5,6 +5,8 @@
 #include <event2/event.h>
 #include <string.h>
 
+#define SQLSTATE_UNKNOWN "08007" /* it may have happened */
+
 struct waiter {
     bool done;
     PGresult *result;
@@ -17,7 +19,9 @@ static void on_answer(void *arg, const struct store_answer *answer)
     waiter->done = true;
     if (answer->error != NULL)
         waiter->error = *answer->error;
-    else if (answer->result != NULL)
+    if (answer->error != NULL && answer->unknown)
+        memcpy(waiter->error.sqlstate, SQLSTATE_UNKNOWN, sizeof SQLSTATE_UNKNOWN);
+    if (answer->error == NULL && answer->result != NULL)
         waiter->result = PQcopyResult(answer->result, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
 }
 

@@ -31,19 +31,18 @@ static void channel_fault(struct channel *channel, const char *what, const char 
 {
     struct buffer excerpt = {0};
     buffer_json(&excerpt, line, length < EXCERPT_MAX ? length : EXCERPT_MAX);
-    char *fault = mem_format("%s, in the line that begins %s", what, buffer_text(&excerpt));
+    char *fault = mem_format("%s" CHANNEL_EXCERPT "%s", what, buffer_text(&excerpt));
     buffer_free(&excerpt);
     channel_end_reading(channel, fault);
     free(fault);
 }
 
-/* A line that answers nothing takes time from the worker's account. */
-static void channel_meter(struct channel *channel, size_t length)
+void channel_charge(struct channel *channel, int64_t cost_us)
 {
     int64_t now_us = clock_monotonic_us();
     if (channel->noise_us < now_us)
         channel->noise_us = now_us;
-    channel->noise_us += NOISE_LINE_US + NOISE_BYTES_US * (int64_t)length;
+    channel->noise_us += cost_us;
     int64_t ahead_us = channel->noise_us - now_us;
     if (ahead_us <= NOISE_BURST_US || channel->fd < 0)
         return;
@@ -51,6 +50,12 @@ static void channel_meter(struct channel *channel, size_t length)
     channel->paused = true;
     event_del(&channel->readable);
     event_add(&channel->listen_again, &pause);
+}
+
+/* A line that answers nothing. */
+static void channel_meter(struct channel *channel, size_t length)
+{
+    channel_charge(channel, NOISE_LINE_US + NOISE_BYTES_US * (int64_t)length);
 }
 
 static void channel_line(struct channel *channel, const char *line, size_t length)
@@ -87,8 +92,11 @@ static void channel_lines(struct channel *channel, bool all)
                               ? memchr(channel->in.data + from, '\n', channel->in.length - from)
                               : NULL;
         size_t length = (end != NULL ? (size_t)(end - channel->in.data) : channel->in.length) - at;
-        if (length >= PROTOCOL_LINE_MAX) {
-            channel_fault(channel, "longer than 1 MiB", line, length);
+        if (length >= channel->line_max) {
+            channel_fault(channel,
+                          channel->line_max == PROTOCOL_LINE_MAX ? "longer than 1 MiB"
+                                                                 : "longer than a hello may be",
+                          line, length);
             break;
         }
         if (end == NULL) {
@@ -213,7 +221,8 @@ void channel_remove(struct channel *channel, uint64_t start, uint64_t end)
 void channel_open(struct channel *channel, struct event_base *base, int fd,
                   const struct channel_callbacks *callbacks, void *arg)
 {
-    *channel = (struct channel){.fd = fd, .callbacks = callbacks, .arg = arg};
+    *channel = (struct channel){
+        .fd = fd, .callbacks = callbacks, .arg = arg, .line_max = PROTOCOL_LINE_MAX};
     event_assign(&channel->readable, base, fd, EV_READ | EV_PERSIST, on_readable, channel);
     event_assign(&channel->writable, base, fd, EV_WRITE, on_writable, channel);
     event_assign(&channel->listen_again, base, -1, 0, on_listen_again, channel);
@@ -222,8 +231,10 @@ void channel_open(struct channel *channel, struct event_base *base, int fd,
 
 void channel_close(struct channel *channel)
 {
-    if (channel->fd < 0)
+    if (channel->fd < 0) {
+        buffer_free(&channel->out); /* what was said after its end */
         return;
+    }
     event_del(&channel->readable);
     event_del(&channel->writable);
     event_del(&channel->listen_again);

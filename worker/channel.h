@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CHANNEL_EXCERPT ", in the line that begins " /* in a fault; the line follows */
+
 struct channel;
 
 struct channel_callbacks {
@@ -34,6 +36,7 @@ struct channel {
     struct event readable, writable, listen_again;
     struct buffer in; /* from the first byte of a line that is not complete */
     size_t scanned;   /* of `in`, known to hold no newline */
+    size_t line_max;  /* bytes of a line with its newline; PROTOCOL_LINE_MAX at first */
     bool paused;
     bool in_use;       /* messages still point into `in` */
     int64_t noise_us;  /* clock_monotonic_us at which its talk is paid for */
@@ -46,6 +49,9 @@ struct channel {
 void channel_open(struct channel *channel, struct event_base *base, int fd,
                   const struct channel_callbacks *callbacks, void *arg);
 void channel_close(struct channel *channel); /* closed already: fine */
+
+/* Takes time from the worker's account, which it waits for: what it does costs others something. */
+void channel_charge(struct channel *channel, int64_t cost_us);
 
 /*
  * Lines are appended to channel->out; channel_flush() writes what the socket takes and goes on by

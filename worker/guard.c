@@ -221,11 +221,12 @@ static char **guard_environment(char *mark)
     return environment;
 }
 
-static int guard_start(struct guard *guard, uint32_t number, char **argv, int fd, pid_t *ret_pid,
-                       struct spawn_failure *failure)
+static int guard_start(struct guard *guard, const struct guard_command *command, char **argv,
+                       int fd, pid_t *ret_pid, struct spawn_failure *failure)
 {
+    const struct worker_limits *limits = &command->limits;
     char mark[GUARD_MARK_SIZE];
-    guard_mark_write(mark, getpid(), number);
+    guard_mark_write(mark, getpid(), command->number);
     char **environment = guard_environment(mark);
     char *path = spawn_resolve(argv[0], guard->search_path, NULL);
     struct spawn spawn = {.path = path,
@@ -233,7 +234,10 @@ static int guard_start(struct guard *guard, uint32_t number, char **argv, int fd
                           .environment = environment,
                           .input = fd,
                           .output = fd,
-                          .errors = -1};
+                          .errors = -1,
+                          .limits = *limits,
+                          .confine = limits->memory_bytes != 0 || limits->cpu_seconds != 0 ||
+                                     limits->files != 0 || limits->processes != 0};
     *failure = (struct spawn_failure){.step = SPAWN_EXEC, .code = ENOENT};
     int failed = path != NULL ? spawn_process(&spawn, ret_pid, failure) : -1;
     free(path);
@@ -253,7 +257,7 @@ static void guard_spawn(struct guard *guard, const struct guard_command *command
     struct spawn_failure failure = {.code = EINVAL};
     pid_t pid = 0;
     if (fd > 2 && count > 0 && (int64_t)count == command->value &&
-        guard_start(guard, command->number, argv, fd, &pid, &failure) == 0) {
+        guard_start(guard, command, argv, fd, &pid, &failure) == 0) {
         guard_add(guard, command->number, pid);
         event.type = GUARD_STARTED;
         event.pid = pid;

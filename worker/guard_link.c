@@ -302,10 +302,10 @@ static void link_command(struct guard_link *link, const void *data, size_t lengt
         kill(link->pid, SIGKILL); /* its end is heard by on_readable() */
 }
 
-int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv, int fd,
-                     struct rota_error *error)
+int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv,
+                     const struct worker_limits *limits, int fd, struct rota_error *error)
 {
-    struct guard_command command = {.type = GUARD_SPAWN, .number = number};
+    struct guard_command command = {.type = GUARD_SPAWN, .number = number, .limits = *limits};
     struct buffer packet = {0};
     buffer_append(&packet, &command, sizeof command);
     for (; argv[command.value] != NULL; command.value++)

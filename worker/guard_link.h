@@ -6,6 +6,8 @@
 #ifndef WORKER_GUARD_LINK_H
 #define WORKER_GUARD_LINK_H
 
+#include "worker/limits.h"
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -37,8 +39,8 @@ struct guard_link *guard_link_new(struct event_base *base, const char *self, con
                                   struct rota_error *error);
 
 /* Starts a worker with `fd` as its input and output; takes the descriptor. -1: argv is too long. */
-int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv, int fd,
-                     struct rota_error *error);
+int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv,
+                     const struct worker_limits *limits, int fd, struct rota_error *error);
 
 /* To the worker's whole group; SIGKILL to all its descendants too. */
 void guard_link_kill(struct guard_link *link, uint32_t number, int signal);

@@ -5,6 +5,8 @@
 #ifndef WORKER_GUARD_WIRE_H
 #define WORKER_GUARD_WIRE_H
 
+#include "worker/limits.h"
+
 #include <stdint.h>
 
 #define GUARD_FD         3           /* the guard's end of the socket */
@@ -21,6 +23,7 @@ struct guard_command {
     uint32_t type;
     uint32_t number; /* of the worker, chosen by the coordinator and never used again */
     int64_t value;
+    struct worker_limits limits; /* of a worker to be started */
 };
 
 enum guard_event_type {

@@ -2,6 +2,7 @@
  * Runs on their way to a worker: their lines wait in the channel until the socket takes them, and
  * until the first byte is gone they can still be handed back whole.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -13,7 +14,7 @@ int handover_run(struct process *process, const struct worker_run *run)
     struct workers *workers = process->workers;
     if (run->lane && workers->lease_us != 0 && clock_boot_us() >= workers->lease_us)
         return -1; /* the guard would kill it */
-    if (run->lane && !process->lane_marked) {
+    if (run->lane && !process_is_guest(process) && !process->lane_marked) {
         if (guard_link_lane(workers->guard, process->number, true) != 0)
             return -1;
         process->lane_marked = true;
@@ -22,9 +23,12 @@ int handover_run(struct process *process, const struct worker_run *run)
     struct buffer *out = &process->channel.out;
     size_t before = out->length;
     struct run *handed = run_add(&workers->runs, run->id, run->fence);
+    struct worker_run told = *run;
+    handed->handler = pool_handler(process->pool, run->handler, false);
+    told.handler = capability_name(process, handed->handler, run->handler);
     handed->timeout_us = run->timeout_us;
     handed->line_start = channel_position(&process->channel);
-    protocol_write_run(out, run, run->timeout_us > 0 ? clock_wall_us() + run->timeout_us : 0);
+    protocol_write_run(out, &told, run->timeout_us > 0 ? clock_wall_us() + run->timeout_us : 0);
     handed->line_end = channel_position(&process->channel);
     if (out->length - before > PROTOCOL_LINE_MAX) {
         out->length = before;

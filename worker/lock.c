@@ -2,6 +2,7 @@
  * Cluster locks for workers: which of their requests the coordinator knows by which number, and the
  * end of each with its run or its worker. The locks themselves are none of this folder's business.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/memory.h"
@@ -142,6 +143,8 @@ void worker_lock_released(struct process *process, int64_t ref)
 void worker_lock_run_over(struct process *process, const struct run *run)
 {
     struct lock *lock;
+    if (guest_lingers(process))
+        return; /* what it holds it may still be using: until it is over itself */
     while ((lock = find_of_run(process, run)) != NULL)
         lock_let_go(process, lock);
 }
@@ -158,9 +161,27 @@ void worker_lock_process_over(struct process *process)
         lock_let_go(process, LIST_ITEM(process->locks.next, struct lock, in_process));
 }
 
-/* Whether the guard knows that the process dies with the lease. */
+static struct lock *find_request(struct process *process)
+{
+    LIST_EACH (&process->locks, struct lock, in_process, lock) {
+        if (!lock->held)
+            return lock;
+    }
+    return NULL;
+}
+
+void worker_lock_forget_requests(struct process *process)
+{
+    struct lock *lock;
+    while ((lock = find_request(process)) != NULL)
+        lock_let_go(process, lock);
+}
+
+/* Whether the process ends with the lease: the guard sees to it, or a guest has promised it. */
 static bool mark(struct process *process)
 {
+    if (process_is_guest(process))
+        return guest_honours(process);
     if (!process->lane_marked)
         process->lane_marked = guard_link_lane(process->workers->guard, process->number, true) == 0;
     return process->lane_marked;
@@ -173,7 +194,11 @@ void workers_locked(struct workers *workers, uint64_t number, int64_t fence)
     if (process == NULL)
         return;
     if (!lock->node_scope && !mark(process)) {
-        protocol_write_lock_failed(&process->channel.out, lock->ref, "the guard is out of reach");
+        protocol_write_lock_failed(&process->channel.out, lock->ref,
+                                   process_is_guest(process)
+                                       ? "a connected worker gets locks of the cluster only while "
+                                         "it honours the lease: say so in its hello"
+                                       : "the guard is out of reach");
         process_dirty(process);
         lock_let_go(process, lock);
         return;

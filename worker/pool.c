@@ -2,6 +2,7 @@
  * A pool: its command, the names of what its workers serve, and who of them takes a run. Lane runs
  * and others share a process only where it cannot be helped: when the lease ends, all of it dies.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -58,9 +59,31 @@ static char **builtin_command(const struct worker_config *config, const char *po
     return command;
 }
 
+static void copy_aliases(struct pool *pool, const struct worker_pool_config *config)
+{
+    pool->alias_count = config->alias_count;
+    pool->aliases = mem_array(config->alias_count + 1, sizeof *pool->aliases);
+    for (size_t i = 0; i < config->alias_count; i++)
+        pool->aliases[i] = (struct worker_alias){mem_string(config->aliases[i].old),
+                                                 mem_string(config->aliases[i].new)};
+}
+
+/* The line that carries the node's settings: an argument would be seen by everybody. */
+static char *builtin_settings(const struct worker_config *config)
+{
+    if (config->builtin_settings == NULL)
+        return NULL;
+    struct buffer line = {0};
+    buffer_string(&line, "{\"type\":\"settings\",");
+    protocol_write_json(&line, slice_of(config->builtin_settings + 1));
+    buffer_char(&line, '\n');
+    buffer_text(&line);
+    return line.data;
+}
+
 /* --- life --- */
 
-static void process_init(struct process *process, struct pool *pool)
+void process_init(struct process *process, struct pool *pool)
 {
     *process = (struct process){.workers = pool->workers, .pool = pool, .channel = {.fd = -1}};
     list_init(&process->queued);
@@ -80,14 +103,18 @@ void pool_init(struct pool *pool, struct workers *workers, const struct worker_c
                           .name = mem_string(pool_config->name),
                           .processes = mem_array((size_t)count, sizeof *pool->processes),
                           .process_count = count,
+                          .limits = pool_config->limits,
                           .split = builtin};
     pool->live = mem_array(1, sizeof *pool->live);
+    copy_aliases(pool, pool_config);
     if (!builtin)
         pool->command = copy_texts(pool_config->command);
     else
         pool->command = builtin_command(config, pool_config->name, slots);
     if (builtin && pool_config->builtin != NULL)
         pool->builtin = copy_texts(pool_config->builtin);
+    if (builtin)
+        pool->settings = builtin_settings(config);
     for (int i = 0; i < count; i++)
         process_init(&pool->processes[i], pool);
 }
@@ -98,12 +125,20 @@ void pool_close(struct pool *pool)
         struct process *process = &pool->processes[i];
         channel_close(&process->channel);
         event_free(process->timer);
+        capability_clear(process);
         free(process->reason);
+        free(process->peer);
     }
     free_texts(pool->command);
     free_texts(pool->builtin);
     for (size_t i = 0; i < pool->handler_count; i++)
         free(pool->handlers[i]);
+    for (size_t i = 0; i < pool->alias_count; i++) {
+        free(pool->aliases[i].old);
+        free(pool->aliases[i].new);
+    }
+    free(pool->aliases);
+    free(pool->settings);
     free(pool->handlers);
     free(pool->live);
     free(pool->processes);
@@ -134,6 +169,21 @@ bool pool_serves(const struct pool *pool, const char *handler)
     return true;
 }
 
+/* A name that no worker of the pool has any more; workers come and go, and their names with them.
+ */
+static int unused_handler(const struct pool *pool)
+{
+    uint64_t used[HANDLER_WORDS] = {0};
+    for (int i = 0; i < pool->process_count; i++)
+        for (int word = 0; word < HANDLER_WORDS; word++)
+            used[word] |=
+                pool->processes[i].handlers[word] | pool->processes[i].capability.named[word];
+    for (int index = 0; index < PROTOCOL_HANDLERS_MAX; index++)
+        if ((used[index / 64] >> (index % 64) & 1) == 0)
+            return index;
+    return -1;
+}
+
 int pool_handler(struct pool *pool, const char *name, bool add)
 {
     if (pool->last_handler < pool->handler_count &&
@@ -147,6 +197,12 @@ int pool_handler(struct pool *pool, const char *name, bool add)
     }
     if (!add)
         return -1;
+    int unused = pool->handler_count == PROTOCOL_HANDLERS_MAX ? unused_handler(pool) : -1;
+    if (unused >= 0) {
+        free(pool->handlers[unused]);
+        pool->handlers[unused] = mem_string(name);
+        return unused;
+    }
     if (pool->handler_count == PROTOCOL_HANDLERS_MAX) {
         log_warn(pool->workers->log, "too many handlers in one pool: this one is not served",
                  LOG_TEXT("pool", pool->name), LOG_TEXT("handler", name));
@@ -188,6 +244,8 @@ int64_t process_free_slots(const struct process *process)
 static bool process_is_for(const struct process *process, bool lane)
 {
     const struct pool *pool = process->pool;
+    if (process_is_guest(process))
+        return !lane || guest_honours(process);
     return !pool->split || lane == (process == &pool->processes[pool->process_count - 1]);
 }
 

@@ -1,7 +1,9 @@
 /*
  * Inside this folder only: pools and what holds them together. Files: process.c (the life of a
- * worker), handover.c (runs on their way to one), answer.c (what workers say), deadline.c (what is
- * late), lock.c (locks for workers), workers.c (what worker.h promises).
+ * worker), handover.c (runs on their way to one), answer.c (what workers say), capability.c (what
+ * they can run), deadline.c (what is late), lock.c (locks for workers), guest.c (workers that
+ * connect), workers.c (what worker.h
+ * promises).
  */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
@@ -22,8 +24,10 @@
 struct pool {
     struct workers *workers;
     char *name;
+    char *settings; /* of a built-in worker, as the line it is told; NULL: none */
     char **command;
     char **builtin; /* of a built-in pool: what it serves; NULL: what no other has */
+    struct worker_limits limits;
     struct process *processes;
     int process_count;
     /*
@@ -31,8 +35,10 @@ struct pool {
      * is killed, and nothing else with it. It is started when lane runs are to be expected.
      */
     bool split;
-    char **handlers; /* all names ever announced here; an index is for ever */
+    char **handlers; /* names announced here; an index stays while a worker has it */
     size_t handler_count;
+    struct worker_alias *aliases; /* of the settings */
+    size_t alias_count;
     const char **live;   /* for the view */
     size_t last_handler; /* found at the last look-up */
 };
@@ -44,6 +50,7 @@ struct workers {
     struct worker_callbacks callbacks;
     int64_t kill_grace_us;
     struct guard_link *guard;
+    struct guests *guests; /* guest.c; NULL: nobody may connect */
     struct pool *pools;
     size_t pool_count;
     struct worker_pool_view *views;
@@ -78,8 +85,19 @@ void handover_written(struct process *process);
 void handover_remove(struct process *process, struct run *run); /* its line, while queued */
 void handover_stalled(struct process *process); /* the turn ended with runs still queued */
 
+/* --- capability.c --- */
+/* What is wrong with the aliases of a hello, to be freed; NULL: nothing. */
+char *capability_check(const struct protocol_message *hello);
+void capability_hello(struct process *process, const struct protocol_message *hello, bool first);
+/* The name by which the worker knows a handler: `name` unless that is an alias. */
+const char *capability_name(const struct process *process, int handler, const char *name);
+void capability_refused(struct process *process, int handler);
+void capability_known(struct process *process, int handler); /* it has run one */
+void capability_clear(struct process *process);
+
 /* --- answer.c --- */
 extern const struct channel_callbacks answer_callbacks;
+void answer_lease(struct process *process, int64_t ref); /* tells it; 0: it has not asked */
 
 /* --- workers.c --- */
 void workers_touch(struct workers *workers);   /* end of turn: there is something to do */
@@ -102,6 +120,7 @@ void worker_lock_wanted(struct process *process, const struct protocol_message *
 void worker_lock_released(struct process *process, int64_t ref);
 void worker_lock_run_over(struct process *process, const struct run *run);
 void worker_lock_process_over(struct process *process);
-void worker_lock_forget(struct process *process); /* nobody is told */
+void worker_lock_forget_requests(struct process *process); /* all but those it holds */
+void worker_lock_forget(struct process *process);          /* nobody is told */
 
 #endif

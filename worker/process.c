@@ -2,6 +2,7 @@
  * The life of one place in a pool: start, hello, service, end, the next start. What a worker says
  * is in answer.c, what becomes of its late runs in deadline.c.
  */
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -73,6 +74,9 @@ void process_move(struct process *process, enum process_event event)
               LOG_INT("pid", process->pid), LOG_TEXT("from", states[move->from]),
               LOG_TEXT("to", states[move->to]), LOG_TEXT("why", move->why));
     process->state = (enum process_state)move->to;
+    if (process_is_guest(process) && move->from != PROCESS_READY && move->to != PROCESS_READY)
+        return; /* nothing it serves has changed: those who only knock cost nothing */
+    process->workers->counts.news++;
     workers_changed(process->workers);
 }
 
@@ -161,7 +165,8 @@ void process_start(struct process *process)
     workers->counts.starts++;
     process_wait(process, HELLO_US);
     if (process_socket(process, &end, &error) != 0 ||
-        guard_link_spawn(workers->guard, process->number, process->pool->command, end, &error) != 0)
+        guard_link_spawn(workers->guard, process->number, process->pool->command,
+                         &process->pool->limits, end, &error) != 0)
         process_refused(process, error.message);
 }
 
@@ -186,6 +191,10 @@ static void process_end(struct process *process, enum process_event event, int64
 
 void process_fault(struct process *process, const char *why)
 {
+    if (process_is_guest(process)) {
+        guest_fault(process, why);
+        return;
+    }
     channel_close(&process->channel);
     list_remove(&process->dirty);
     process->workers->counts.malformed++;
@@ -194,6 +203,10 @@ void process_fault(struct process *process, const char *why)
 
 void process_lost(struct process *process)
 {
+    if (process_is_guest(process)) {
+        guest_end(process, PROCESS_EOF, "it closed its connection");
+        return;
+    }
     channel_close(&process->channel);
     list_remove(&process->dirty);
     process_move(process, PROCESS_EOF);
@@ -205,6 +218,10 @@ void process_condemn(struct process *process)
 {
     if (process->state != PROCESS_READY)
         return; /* it ends already */
+    if (process_is_guest(process)) {
+        guest_condemn(process);
+        return;
+    }
     process_move(process, PROCESS_CONDEMN);
     process->ended_by_us = true;
     process->reason = mem_string("worker was ended, as a run in it did not end when told to");
@@ -221,8 +238,7 @@ static char *process_exit_text(int status)
                         : mem_format("worker was killed by signal %d", WTERMSIG(status));
 }
 
-/* Back to what a place without a worker is, but for its runs and its record. */
-static void process_clear(struct process *process)
+void process_clear(struct process *process)
 {
     channel_close(&process->channel);
     event_del(process->timer);
@@ -232,18 +248,31 @@ static void process_clear(struct process *process)
     process->slots = 0;
     process->lane_marked = process->lone = process->honours_lease = false;
     process->reserved_us = 0;
-    memset(process->handlers, 0, sizeof process->handlers);
+    capability_clear(process);
 }
 
-/* Every run it still has ends: crashed, or back whole where it was never handed over. */
-static void process_bereave(struct process *process, const char *reason)
+/* The next run to be ended. What was never handed over is not spared: nobody works on it. */
+static struct run *first_run(struct process *process, bool spare_lanes, bool *ret_handed)
 {
-    bool alone = !process->ended_by_us && !process->workers->draining &&
+    *ret_handed = true;
+    LIST_EACH (&process->handed, struct run, in_process, run) {
+        if (!spare_lanes || !run->lane)
+            return run;
+    }
+    *ret_handed = false;
+    if (list_empty(&process->queued))
+        return NULL;
+    return LIST_ITEM(process->queued.next, struct run, in_process);
+}
+
+/* Each ends as crashed, or back whole where it was never handed over. */
+void process_bereave(struct process *process, const char *reason, bool spare_lanes)
+{
+    bool alone = !process->ended_by_us && !process->workers->draining && !process->crowded &&
                  !list_empty(&process->handed) && process->handed.next == process->handed.previous;
-    while (!list_empty(&process->handed) || !list_empty(&process->queued)) {
-        bool handed = !list_empty(&process->handed);
-        struct list *first = handed ? process->handed.next : process->queued.next;
-        struct run *run = LIST_ITEM(first, struct run, in_process);
+    struct run *run;
+    bool handed;
+    while ((run = first_run(process, spare_lanes, &handed)) != NULL) {
         struct worker_result result = {
             .outcome = handed ? WORKER_CRASHED : WORKER_REFUSE,
             .reason = slice_of(handed ? reason : "its worker ended before the run reached it"),
@@ -282,7 +311,7 @@ static void process_over(struct process *process, enum process_event event, char
     process_log_end(process, pid, reason);
     worker_lock_process_over(process);
     process_rest(process);
-    process_bereave(process, reason);
+    process_bereave(process, reason, false);
     free(reason);
 }
 
@@ -311,6 +340,8 @@ void process_orphaned(struct process *process)
         process_move(process, PROCESS_ORPHANED);
         return;
     }
+    if (process_is_guest(process))
+        return; /* no child of the guard's: it goes when the node closes its connection */
     if (process->pid > 0)
         kill(-process->pid, SIGKILL); /* it died with its parent; its group did not */
     channel_drain(&process->channel);
@@ -332,6 +363,10 @@ void process_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct process *process = arg;
+    if (process_is_guest(process)) {
+        guest_on_timer(process);
+        return;
+    }
     switch (process->state) {
     case PROCESS_RESTING:
         process_start(process);

@@ -53,6 +53,17 @@ enum process_event {
 
 extern const struct machine process_machine;
 
+/* What its worker can run: capability.c. */
+struct capability {
+    uint64_t named[HANDLER_WORDS]; /* bits by index in pool->handlers, aliases too */
+    char version[64];              /* "": it did not say */
+    struct stand_in *stand_ins;    /* aliases */
+    size_t stand_in_count;
+    struct refusal *refusals;
+    size_t refusal_count;
+    struct event *again; /* when something refused is given to it again; NULL until needed */
+};
+
 struct process {
     struct workers *workers;
     struct pool *pool;
@@ -68,10 +79,16 @@ struct process {
     bool ended_by_us;    /* by deadline or lease: its end says nothing about its runs */
     char *reason;        /* why it ends, where that is known before its exit status; NULL: not */
     int64_t reserved_us; /* monotonic; until then only a run that must be alone is taken */
-    uint64_t handlers[HANDLER_WORDS]; /* bits by index in pool->handlers */
-    struct list queued, handed;       /* struct run */
-    struct list dirty;                /* has lines to write this turn */
-    struct list locks;                /* struct lock */
+    uint64_t handlers[HANDLER_WORDS]; /* of those named, what it takes now */
+    struct capability capability;
+    /* Of a guest: see guest.h. */
+    char *peer;                 /* who it is, for the log */
+    bool with_token;            /* it came over TCP */
+    bool crowded;               /* it ended with several runs */
+    int64_t lease_told_us;      /* the last lease it was told of, clock_boot_us */
+    struct list queued, handed; /* struct run */
+    struct list dirty;          /* has lines to write this turn */
+    struct list locks;          /* struct lock */
     size_t lock_count;
     size_t locks_held;            /* of the cluster */
     int64_t starts_us[START_MAX]; /* monotonic, a ring */
@@ -79,7 +96,11 @@ struct process {
     int64_t wait_us; /* before the next start */
 };
 
+void process_init(struct process *process, struct pool *pool);
 void process_move(struct process *process, enum process_event event);
+void process_clear(struct process *process); /* as if no worker was here, but for runs and record */
+/* Ends every run it has, or every one but the lane runs that were handed over. */
+void process_bereave(struct process *process, const char *reason, bool spare_lanes);
 void process_start(struct process *process);
 void process_started(struct process *process, pid_t pid);
 void process_refused(struct process *process, const char *why);

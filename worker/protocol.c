@@ -41,6 +41,7 @@ enum field_kind {
     FIELD_OBJECT,
     FIELD_ARRAY,
     FIELD_NAMES,
+    FIELD_ALIASES,
 };
 
 static const char *const kind_names[] = {
@@ -53,6 +54,7 @@ static const char *const kind_names[] = {
     [FIELD_OBJECT] = "an object",
     [FIELD_ARRAY] = "an array",
     [FIELD_NAMES] = "an array of strings",
+    [FIELD_ALIASES] = "an object of up to 256 names, each with the name it stands for",
 };
 
 struct field {
@@ -86,11 +88,13 @@ static const struct field fields[] = {
     {"reason", FIELD_TEXT, AT(reason), T(REFUSE) | T(CANCEL), 0},
     {"protocol", FIELD_INT, AT(protocol), T(HELLO) | T(WELCOME), T(HELLO)},
     {"handlers", FIELD_NAMES, AT(handlers), T(HELLO), T(HELLO)},
+    {"aliases", FIELD_ALIASES, AT(aliases), T(HELLO), 0},
     {"slots", FIELD_INT, AT(slots), T(HELLO), 0},
     {"version", FIELD_TEXT, AT(version), T(HELLO), 0},
     {"name", FIELD_TEXT, AT(name), T(HELLO) | T(LOCK), T(LOCK)},
+    {"token", FIELD_TEXT, AT(token), T(HELLO), 0},
     {"honours_lease", FIELD_BOOL, AT(honours_lease), T(HELLO), 0},
-    {"ref", FIELD_INT, AT(ref), T(LOCK) | T(UNLOCK), T(LOCK) | T(UNLOCK)},
+    {"ref", FIELD_INT, AT(ref), T(LOCK) | T(UNLOCK) | T(LEASE), T(LOCK) | T(UNLOCK)},
     {"wait", FIELD_DURATION, AT(duration_us), T(LOCK), 0},
     {"shared", FIELD_BOOL, AT(shared), T(LOCK), 0},
     {"scope", FIELD_TEXT, AT(scope), T(LOCK), 0},
@@ -174,6 +178,25 @@ static int read_names(const struct json *json, struct protocol_message *message,
     return 0;
 }
 
+static int read_aliases(const struct json *json, struct protocol_message *message,
+                        const struct json_value *object)
+{
+    if (object->type != JSON_OBJECT || object->count > PROTOCOL_HANDLERS_MAX)
+        return -1;
+    message->aliases = mem_array(object->count + 1, sizeof *message->aliases);
+    for (const struct json_value *key = json_first(json, object); key != NULL;
+         key = json_next(json, key)) {
+        const struct json_value *name = json_member(key);
+        struct worker_alias *alias = &message->aliases[message->alias_count++];
+        *alias = (struct worker_alias){json_text(key), NULL};
+        if (name->type == JSON_STRING)
+            alias->new = json_text(name);
+        if (alias->old == NULL || *alias->old == '\0' || alias->new == NULL)
+            return -1;
+    }
+    return 0;
+}
+
 static int read_json(const struct json_value *value, enum field_kind kind, struct slice *ret_json)
 {
     if ((kind == FIELD_OBJECT && value->type != JSON_OBJECT) ||
@@ -201,6 +224,8 @@ static int read_value(const struct json *json, struct protocol_message *message,
         return read_duration(value, place);
     case FIELD_NAMES:
         return read_names(json, message, value);
+    case FIELD_ALIASES:
+        return read_aliases(json, message, value);
     default:
         return read_json(value, field->kind, place);
     }
@@ -276,9 +301,15 @@ void protocol_free(struct protocol_message *message)
         free(message->texts[i]);
     for (size_t i = 0; i < message->handler_count; i++)
         free(message->handlers[i]);
+    for (size_t i = 0; i < message->alias_count; i++) {
+        free(message->aliases[i].old);
+        free(message->aliases[i].new);
+    }
     free(message->handlers);
-    message->text_count = message->handler_count = 0;
+    free(message->aliases);
+    message->text_count = message->handler_count = message->alias_count = 0;
     message->handlers = NULL;
+    message->aliases = NULL;
 }
 
 /* --- writing --- */
@@ -357,6 +388,8 @@ void protocol_write_run(struct buffer *out, const struct worker_run *run, int64_
         put(out, ",\"checkpoint\":");
         protocol_write_json(out, run->checkpoint);
     }
+    if (run->lane)
+        put(out, ",\"lane\":true");
     if (deadline_us != 0) {
         put(out, ",\"deadline\":");
         put_instant(out, deadline_us);
@@ -392,10 +425,20 @@ void protocol_write_drain(struct buffer *out, int64_t grace_us)
     buffer_format(out, "{\"type\":\"drain\",\"grace\":\"%s\"}\n", duration_format(grace_us, text));
 }
 
-void protocol_write_lease(struct buffer *out, int64_t valid_us)
+void protocol_write_lease(struct buffer *out, int64_t valid_us, int64_t ref)
 {
     int64_t valid_ms = valid_us > 0 ? valid_us / US_PER_MS : 0;
-    buffer_format(out, "{\"type\":\"lease\",\"valid_ms\":%lld}\n", (long long)valid_ms);
+    buffer_format(out, "{\"type\":\"lease\",\"valid_ms\":%lld", (long long)valid_ms);
+    if (ref != 0)
+        buffer_format(out, ",\"ref\":%lld", (long long)ref);
+    put(out, "}\n");
+}
+
+void protocol_write_refused(struct buffer *out, const char *reason)
+{
+    put(out, "{\"type\":\"refused\",\"reason\":");
+    put_text(out, reason);
+    put(out, "}\n");
 }
 
 void protocol_write_locked(struct buffer *out, int64_t ref, int64_t fence)

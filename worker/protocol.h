@@ -6,6 +6,8 @@
 #ifndef WORKER_PROTOCOL_H
 #define WORKER_PROTOCOL_H
 
+#include "worker/worker_run.h"
+
 #include "base/buffer.h"
 #include "base/error.h"
 
@@ -15,7 +17,7 @@
 
 #define PROTOCOL_VERSION      1
 #define PROTOCOL_LINE_MAX     (1024 * 1024) /* with its newline: what a coordinator must buffer */
-#define PROTOCOL_HANDLERS_MAX 256           /* of one worker */
+#define PROTOCOL_HANDLERS_MAX 256           /* of one worker; the same for aliases */
 #define PROTOCOL_SLOTS_MAX    10000         /* of one worker */
 #define PROTOCOL_TEXTS_MAX    16            /* decoded texts of one message */
 
@@ -54,9 +56,11 @@ struct protocol_message {
     struct slice data, details, stacktrace, ex_data; /* JSON; `null` counts as absent */
     struct slice job, handler, trigger, fire_time, scheduled_time;
     struct slice scope; /* of lock */
-    struct slice name, version, exception, message, reason, level;
+    struct slice name, version, token, exception, message, reason, level;
     char **handlers; /* NULL-terminated; of hello */
     size_t handler_count;
+    struct worker_alias *aliases; /* of hello: its handlers' earlier names */
+    size_t alias_count;
     char *texts[PROTOCOL_TEXTS_MAX]; /* owned: what slices above point to when not to the line */
     size_t text_count;
 };
@@ -69,8 +73,6 @@ int protocol_parse(const char *line, size_t length, struct protocol_message *ret
                    struct rota_error *error);
 void protocol_free(struct protocol_message *message);
 
-struct worker_run;
-
 /*
  * Each appends one line. Line breaks between the tokens of users' JSON become spaces, as a line
  * is one message; nothing else of it changes. `deadline_us`: wall clock, 0: none.
@@ -79,7 +81,8 @@ void protocol_write_run(struct buffer *out, const struct worker_run *run, int64_
 void protocol_write_welcome(struct buffer *out, const char *node);
 void protocol_write_cancel(struct buffer *out, int64_t id, int64_t fence, const char *reason);
 void protocol_write_drain(struct buffer *out, int64_t grace_us);
-void protocol_write_lease(struct buffer *out, int64_t valid_us);
+void protocol_write_lease(struct buffer *out, int64_t valid_us, int64_t ref); /* ref 0: none */
+void protocol_write_refused(struct buffer *out, const char *reason);          /* the last line */
 void protocol_write_locked(struct buffer *out, int64_t ref, int64_t fence);
 void protocol_write_lock_failed(struct buffer *out, int64_t ref, const char *message);
 void protocol_write_lock_lost(struct buffer *out, int64_t ref);

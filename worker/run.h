@@ -47,6 +47,7 @@ struct run {
     int64_t due_us;                /* monotonic; of the next RUN_STALLED or RUN_OVERDUE */
     size_t heap_place;
     bool in_heap;
+    int handler; /* index in pool->handlers of its process */
     bool lane;
     bool alone;       /* shares its worker with no other run */
     bool has_verdict; /* how it ends if it does not end well */

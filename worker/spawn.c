@@ -74,6 +74,32 @@ CHILD_CODE static void child_confine(const struct child *child)
         child_fail(child, SPAWN_SETUP);
 }
 
+/* Never above what this process may have itself: that only root could. The end comes `more` later.
+ */
+CHILD_CODE static void child_limit(const struct child *child, int resource, int64_t value,
+                                   int64_t more)
+{
+    struct rlimit limit;
+    if (value == 0)
+        return;
+    if (getrlimit((__rlimit_resource_t)resource, &limit) != 0)
+        child_fail(child, SPAWN_SETUP);
+    if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max > (rlim_t)(value + more))
+        limit.rlim_max = (rlim_t)(value + more);
+    limit.rlim_cur = limit.rlim_max < (rlim_t)value ? limit.rlim_max : (rlim_t)value;
+    if (setrlimit((__rlimit_resource_t)resource, &limit) != 0)
+        child_fail(child, SPAWN_SETUP);
+}
+
+CHILD_CODE static void child_limits(const struct child *child)
+{
+    const struct worker_limits *limits = &child->spawn->limits;
+    child_limit(child, RLIMIT_DATA, limits->memory_bytes, 0);
+    child_limit(child, RLIMIT_CPU, limits->cpu_seconds, 1); /* SIGXCPU first, SIGKILL then */
+    child_limit(child, RLIMIT_NOFILE, limits->files, 0);
+    child_limit(child, RLIMIT_NPROC, limits->processes, 0);
+}
+
 CHILD_CODE static int child_main(void *argument)
 {
     const struct child *child = argument;
@@ -89,6 +115,7 @@ CHILD_CODE static int child_main(void *argument)
         child_fail(child, SPAWN_DIRECTORY);
     child_descriptors(child);
     child_signals();
+    child_limits(child);
     execve(spawn->path, spawn->argv, spawn->environment);
     child_fail(child, SPAWN_EXEC);
     return 126;

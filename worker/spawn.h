@@ -1,11 +1,13 @@
 /*
  * Starts one child process with all the care a worker or a job needs: own session and process
  * group, death with its parent, clean signals, no descriptor but 0, 1 and 2. Used by the guard for
- * workers and by the built-in worker for exec runs. Only for processes with a single thread: the
+ * workers and by the built-in worker for exec runs. Only from a process's first thread: the
  * death signal follows the thread that forked.
  */
 #ifndef WORKER_SPAWN_H
 #define WORKER_SPAWN_H
+
+#include "worker/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +22,7 @@ struct spawn {
     int input, output;        /* become 0 and 1; both above 2; they stay open in the parent */
     int errors;               /* becomes 2; -1: the parent's */
     bool confine;             /* no new privileges, no core files */
+    struct worker_limits limits;
 };
 
 enum spawn_step { SPAWN_SETUP, SPAWN_DIRECTORY, SPAWN_EXEC };

@@ -7,6 +7,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "worker/limits.h"
 #include "worker/worker_run.h"
 
 #include "base/buffer.h"
@@ -16,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct event_base;
 struct workers; /* all pools of a node */
@@ -26,8 +28,10 @@ struct worker_pool_config {
     char *const *command; /* argv, NULL-terminated, no shell; NULL: the built-in worker */
     int processes;        /* at least 1 */
     int slots;            /* of a built-in process: runs at once */
-    char *const *builtin; /* built-in handlers that this pool serves, and no other; NULL-terminated.
-                             NULL: of a built-in pool, all that no other has */
+    char *const *builtin; /* handlers of such that it alone serves; NULL: what no other has */
+    const struct worker_alias *aliases; /* of handlers its workers serve, beside those they say */
+    size_t alias_count;
+    struct worker_limits limits;
 };
 
 struct worker_config {
@@ -36,19 +40,14 @@ struct worker_config {
     const char *node;              /* name, for welcome and ROTA_NODE */
     const char *self;              /* path of this binary, for guard and built-in workers */
     const char *const *exec_allow; /* path patterns for the exec handler, NULL-terminated */
+    const char *builtin_settings;  /* JSON for the built-in workers, checked; NULL: none */
     const struct worker_pool_config *pools;
     size_t pool_count;
+    /* Where workers may connect, NULL-terminated or NULL; see listener_check(). */
+    const char *const *listen;
+    mode_t socket_mode;    /* of Unix sockets; 0: 0600 */
+    const char *token;     /* what workers must say over TCP; NULL: then there is no TCP */
     int64_t kill_grace_us; /* between cancel, SIGTERM and SIGKILL; 0: the default of 5 s */
-};
-
-/* A cluster lock a worker asks for. */
-struct worker_lock {
-    uint64_t lock;     /* names the request from now on; never used again */
-    struct slice name; /* valid during the callback */
-    int64_t wait_us;   /* -1: not given */
-    bool shared;
-    bool node_scope;   /* only among the workers of this node */
-    int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
 struct worker_callbacks {
@@ -74,6 +73,7 @@ struct worker_counts {
     uint64_t crashes;   /* ends of worker processes that nobody wanted */
     uint64_t malformed; /* of those, by a line that is none */
     uint64_t ignored;   /* answers for runs that are not there: wrong fence, late or twice */
+    uint64_t news;      /* changes of what some worker can run: hello, refusal, end */
 };
 
 /* What a pool can take now. Valid until the loop turns. */
@@ -90,6 +90,9 @@ struct workers *workers_new(const struct worker_config *config,
                             const struct worker_callbacks *callbacks, struct rota_error *error);
 
 size_t workers_pools(const struct workers *workers, const struct worker_pool_view **ret_views);
+
+/* Appends a JSON object: of each handler that is served, in which versions, as the workers said. */
+void workers_versions(struct workers *workers, struct buffer *out);
 
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and
@@ -132,18 +135,16 @@ void workers_locked(struct workers *workers, uint64_t lock, int64_t fence);
 void workers_lock_failed(struct workers *workers, uint64_t lock, const char *message);
 void workers_lock_lost(struct workers *workers, uint64_t lock);
 
-/*
- * Ends every worker and its descendants now, and the guard; frees. No result follows. Not from
- * inside a callback. NULL is fine.
- */
+/* Ends all workers and what they started, and the guard; frees. No result follows. Not from inside
+ * a callback. NULL is fine. */
 void workers_free(struct workers *workers);
 
-/*
- * main() of `rota guard` and of `rota worker`: hidden commands, started by workers_new(). argv[0]
- * is the command's own name (`guard`, `worker`).
- */
+/* main() of the hidden commands that workers_new() starts; argv[0] is `guard` or `worker`. */
 int guard_main(int argc, char **argv);
 int builtin_worker_main(int argc, char **argv);
-bool builtin_worker_knows(const char *handler); /* whether it serves that */
+bool builtin_worker_knows(const char *handler);
+
+/* May these be builtin_settings (worker/builtin/settings.h)? 0, or -1 with what would be right. */
+int builtin_worker_check(const char *json, struct rota_error *error);
 
 #endif

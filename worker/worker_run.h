@@ -1,4 +1,4 @@
-/* What goes into a worker and what comes out of it: one run, and what became of it. */
+/* What goes into a worker and what comes out of it: one run, what became of it, a lock it wants. */
 #ifndef WORKER_WORKER_RUN_H
 #define WORKER_WORKER_RUN_H
 
@@ -6,6 +6,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Runs of the handler `old` are given to the worker as runs of `new`: it was renamed. */
+struct worker_alias {
+    char *old;
+    char *new;
+};
 
 /* One run, as a worker is told of it. Slices and strings are copied by workers_run(). */
 struct worker_run {
@@ -57,7 +63,18 @@ struct worker_result {
      * reason (the lease, the guard). Only such a crash counts against the run (4-decisions, 8).
      */
     bool alone;
+    bool unknown_handler; /* refuse: for that reason, so that this worker gets none for a while */
     int64_t snooze_us;
+};
+
+/* A cluster lock a worker asks for. */
+struct worker_lock {
+    uint64_t lock;     /* names the request from now on; never used again */
+    struct slice name; /* valid during the callback */
+    int64_t wait_us;   /* -1: not given */
+    bool shared;
+    bool node_scope;   /* only among the workers of this node */
+    int64_t id, fence; /* the run it belongs to; 0: to the worker */
 };
 
 #endif

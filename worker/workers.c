@@ -1,6 +1,7 @@
 /* What worker.h promises: the workers of a node, their pools, the end of a loop's turn. */
 #include "worker/worker.h"
 
+#include "worker/guest.h"
 #include "worker/pool.h"
 
 #include "base/clock.h"
@@ -217,6 +218,7 @@ void workers_drain(struct workers *workers, int64_t grace_us)
 {
     workers->draining = true;
     workers->drain_grace_us = grace_us;
+    guests_close(workers);
     EACH_PROCESS (workers, process) {
         process_retire(process);
         if (!process_serves(process))
@@ -232,12 +234,10 @@ void workers_lease(struct workers *workers, int64_t valid_until_boot_us)
     workers->lease_us = valid_until_boot_us;
     guard_link_lease(workers->guard, valid_until_boot_us);
     EACH_PROCESS (workers, process) {
-        if (!process->honours_lease || !process_serves(process) ||
-            channel_pending(&process->channel) > 0)
-            continue; /* one that does not read is not told more; its lease ends the earlier */
-        protocol_write_lease(&process->channel.out, valid_until_boot_us - clock_boot_us());
-        process_dirty(process);
+        if (process_serves(process) && channel_pending(&process->channel) == 0)
+            answer_lease(process, 0); /* who does not read is not told more: his ends earlier */
     }
+    guests_lease(workers);
 }
 
 size_t workers_pools(const struct workers *workers, const struct worker_pool_view **ret_views)
@@ -271,12 +271,16 @@ static bool waits_for_lanes(const struct process *process)
 static void init_pools(struct workers *workers, const struct worker_config *config)
 {
     workers->pool_count = config->pool_count;
-    workers->pools = mem_array(config->pool_count, sizeof *workers->pools);
-    workers->views = mem_array(config->pool_count, sizeof *workers->views);
+    workers->pools = mem_array(config->pool_count + 1, sizeof *workers->pools);
+    workers->views = mem_array(config->pool_count + 1, sizeof *workers->views);
     for (size_t i = 0; i < config->pool_count; i++)
         pool_init(&workers->pools[i], workers, config, &config->pools[i]);
+}
+
+static void start_pools(struct workers *workers)
+{
     EACH_PROCESS (workers, process) {
-        if (!waits_for_lanes(process))
+        if (!process_is_guest(process) && !waits_for_lanes(process))
             process_start(process);
     }
 }
@@ -307,14 +311,16 @@ struct workers *workers_new(const struct worker_config *given,
     heap_init(&workers->deadlines, run_due_before, offsetof(struct run, heap_place));
     workers->deadline = event_new(config.base, -1, 0, deadline_on_timer, workers);
     workers->turn = event_new(config.base, -1, 0, on_turn, workers);
+    init_pools(workers, &config);
     struct guard_link_callbacks guard = {workers, on_started, on_refused, on_ended, on_lost};
-    workers->guard =
-        guard_link_new(config.base, config.self, config.node, config.log, &guard, error);
+    if (guests_open(workers, &config, error) == 0)
+        workers->guard =
+            guard_link_new(config.base, config.self, config.node, config.log, &guard, error);
     if (workers->guard == NULL) {
         workers_free(workers);
         return NULL;
     }
-    init_pools(workers, &config);
+    start_pools(workers);
     return workers;
 }
 
@@ -327,6 +333,7 @@ void workers_free(struct workers *workers)
     }
     for (size_t i = 0; i < workers->pool_count; i++)
         pool_close(&workers->pools[i]);
+    guests_free(workers);
     guard_link_free(workers->guard);
     event_free(workers->turn);
     event_free(workers->deadline);

@@ -2,11 +2,11 @@
 -- on: client
 WITH node AS MATERIALIZED (
     SELECT s.node, s.incarnation, s.state, s.running, s.version, s.host, s.pid, s.wish, s.wished_at,
-           s.lease_until - clock_timestamp() AS lease_left, s.evicted_at,
+           s.lease_until - clock_timestamp() AS lease_left, s.evicted_at, s.versions, i.lease_ms, i.restart_delay_ms,
            EXISTS (SELECT FROM pg_locks l
                     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted AND l.objid = s.incarnation::bigint::oid
                       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) AS locked
-      FROM rota.node_state s
+      FROM rota.node_state s JOIN rota.incarnation i ON i.id = s.incarnation
 ), work AS (
     SELECT EXISTS (SELECT FROM rota.trigger_due d WHERE d.state = 'W' AND NOT d.paused)
            OR EXISTS (SELECT FROM rota.pending p WHERE p.held IS NULL) AS waits
@@ -48,6 +48,24 @@ UNION ALL
 SELECT 'warn', 'versions', 'fleet', 'nodes of different versions: ' || string_agg(DISTINCT n.version, ', '),
        'finish the upgrade: what is new is done by the new ones alone'
   FROM node n WHERE n.lease_left > interval '0' HAVING count(DISTINCT n.version) > 1
+UNION ALL
+SELECT 'warn', 'worker_versions', 'fleet',
+       format('workers of different versions serve %s: %s', string_agg(v.handler, ', ' ORDER BY v.handler), v.versions),
+       'finish the upgrade of the workers: a run may go to any of them'
+  FROM (SELECT s.handler, string_agg(s.version || ' on ' || s.nodes, '; ' ORDER BY s.version) AS versions
+          FROM (SELECT h.key AS handler, w.version, string_agg(DISTINCT n.node, ', ') AS nodes
+                  FROM node n CROSS JOIN LATERAL jsonb_each(n.versions) h
+                       CROSS JOIN LATERAL jsonb_array_elements_text(CASE jsonb_typeof(h.value) WHEN 'array' THEN h.value ELSE '[]' END) AS w(version)
+                 WHERE n.state = 'running' AND n.lease_left > interval '0'
+                 GROUP BY h.key, w.version) s
+         GROUP BY s.handler HAVING count(*) > 1) v
+ GROUP BY v.versions
+UNION ALL
+SELECT 'warn', 'restart_delay', 'node ' || n.node,
+       format('its restart_delay (%s) is shorter than its lease (%s): after a restart of PostgreSQL it may declare nodes dead that are coming back',
+              rota.duration_text(n.restart_delay_ms * 1000), rota.duration_text(n.lease_ms * 1000)),
+       'leave restart_delay unset: it is as long as the lease then'
+  FROM node n WHERE n.restart_delay_ms < n.lease_ms
 UNION ALL
 SELECT 'warn', 'paused', 'fleet', 'all triggers and waiting runs are paused', '`rota resume all`'
   FROM rota.fleet f WHERE f.paused

@@ -29,3 +29,11 @@ SELECT 'warn', 'idle_session_timeout', 'server',
        format('idle_session_timeout is %s: connections that have nothing to do are cut and opened again', current_setting('idle_session_timeout')),
        'set it to 0 for this role'
  WHERE current_setting('idle_session_timeout') <> '0'
+UNION ALL
+SELECT 'ok', 'roles', 'server',
+       CASE count(*) FILTER (WHERE NOT r.there)
+            WHEN 0 THEN 'roles for users: ' || string_agg(r.name, ', ' ORDER BY r.name)
+            ELSE format('roles for users are missing: %s; if somebody makes them, `SELECT rota.grant_access()` gives them their rights',
+                        string_agg(r.name, ', ' ORDER BY r.name) FILTER (WHERE NOT r.there)) END, NULL
+  FROM (SELECT 'rota' || '_' || a.role AS name, EXISTS (SELECT FROM pg_roles p WHERE p.rolname = 'rota' || '_' || a.role) AS there
+          FROM (SELECT DISTINCT w.role FROM rota.access w) a) r

@@ -4,7 +4,7 @@
 -- $3 due: since when; what is due since earlier is ahead
 -- on: client
 WITH node AS MATERIALIZED (
-    SELECT s.node, s.state, s.slots, s.running
+    SELECT s.node, s.state, s.slots, s.running, coalesce(s.versions -> $1::text, '[]') AS versions
       FROM rota.node_state s WHERE $1::text = ANY (s.handlers) AND s.state <> 'evicted' AND s.lease_until > clock_timestamp()
 ), sum AS (
     SELECT count(*) AS live, count(*) FILTER (WHERE n.state = 'running') AS running,
@@ -13,7 +13,8 @@ WITH node AS MATERIALIZED (
                       ORDER BY n.node) FILTER (WHERE n.state <> 'running') AS others,
            string_agg(format('%s %s of %s', n.node, n.running, n.slots), ', ' ORDER BY n.node)
                       FILTER (WHERE n.state = 'running') AS taken,
-           coalesce(json_agg(json_build_object('node', n.node, 'state', n.state, 'running', n.running, 'slots', n.slots)
+           coalesce(json_agg(json_build_object('node', n.node, 'state', n.state, 'running', n.running, 'slots', n.slots,
+                                              'versions', n.versions)
                              ORDER BY n.node), '[]') AS nodes
       FROM node n
 ), known AS (

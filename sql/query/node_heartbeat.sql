@@ -53,6 +53,8 @@ SELECT EXISTS (SELECT FROM mine),
        (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node),
        -- the oldest binary that may work on this schema
        (SELECT coalesce(max(v.needs), 0) FROM rota.schema_version v),
+       -- whether it is one of the two that have run for longest: they look after the leader
+       $1::integer = ANY (ARRAY(SELECT i.id FROM rota.incarnation i WHERE i.state = 'running' ORDER BY i.id LIMIT 2)),
        -- the queue: when a rate is to be looked at, and whether there are rates, runs that wait for others, extras
        (SELECT min(e.at) FROM rota.rate_due e),
        (SELECT min(b.bucket) FROM rota.rate_bucket b) IS NOT NULL

@@ -1,3 +1,3 @@
--- Wake-ups: something was enqueued, put back or declared.
--- on: session
+-- Wake-ups: something was enqueued, put back or declared. Prepared at first use: where it is refused, all else goes on.
+-- on: client
 LISTEN "rota.wake"

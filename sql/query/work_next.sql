@@ -1,6 +1,6 @@
 -- When the next trigger and the next run of these routes are due, the next of either that belongs to a
--- lane, what time it is, when a rate is to be looked at, and whether somebody said of late that nodes look for
--- work by themselves.
+-- lane, what time it is, the newest route, when a rate is to be looked at, and whether somebody said of late that
+-- nodes look for work by themselves.
 -- $1 routes: those with room
 -- on: work
 SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
@@ -14,5 +14,6 @@ SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN 
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT p.due FROM rota.pending p WHERE p.route = -w.route ORDER BY p.due LIMIT 1) d),
        clock_timestamp(),
+       (SELECT coalesce(max(r.id), 0) FROM rota.route r),
        (SELECT min(e.at) FROM rota.rate_due e),
        (SELECT b.busy_until > clock_timestamp() - interval '5 s' FROM rota.busy b)

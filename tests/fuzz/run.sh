@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fuzzes the parsers with libFuzzer, ASan and UBSan: sh tests/fuzz/run.sh [SECONDS [NAME…]]
 #   SECONDS  for each parser, 60 if not given; 0: only the seeds
-#   NAME…    json cron protocol manifest tzif settings; all if not given
+#   NAME…    json cron protocol manifest tzif settings handlers; all if not given
 # Builds with clang directly, below build-fuzz/. What was found stays there, as crash-… files: give one
 # to the program (build-fuzz/fuzz_json crash-…) to see it again.
 set -eu
@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- json cron protocol manifest tzif settings
+[ $# -gt 0 ] || set -- json cron protocol manifest tzif settings handlers
 build=${FUZZ_BUILD:-build-fuzz}
 compiler=$(command -v clang-14 || command -v clang) || {
     echo "tests/fuzz/run.sh: no clang: install clang and libclang-rt-14-dev" >&2
@@ -23,9 +23,14 @@ sources() {
     cron | tzif) ls coord/schedule/*.c ;;
     manifest) ls coord/manifest*.c coord/schedule/*.c ;;
     protocol) echo worker/protocol.c ;;
-    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c ;;
+    handlers)
+        ls worker/builtin/http_headers.c worker/builtin/http_request.c worker/builtin/http_target.c \
+            worker/builtin/secret.c worker/builtin/sql_request.c worker/builtin/template.c \
+            worker/builtin/exec_allow.c worker/builtin/exec_request.c worker/spawn.c ;;
+    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c \
+        worker/builtin/settings.c worker/builtin/http_target.c ;;
     *)
-        echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings" >&2
+        echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings handlers" >&2
         exit 2
         ;;
     esac
@@ -35,9 +40,9 @@ failed=0
 for name; do
     files=$(sources "$name")
     mkdir -p "$build/corpus/$name"
-    "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -Wall -Wextra -Wno-missing-field-initializers \
+    "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -I"$(pg_config --includedir)" -Wall -Wextra -Wno-missing-field-initializers \
         -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -o "$build/fuzz_$name"
+        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -lcrypto -o "$build/fuzz_$name"
     dictionary=
     [ ! -f "tests/fuzz/$name.dict" ] || dictionary=-dict=tests/fuzz/$name.dict
     echo "== $name"

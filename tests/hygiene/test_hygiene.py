@@ -18,6 +18,7 @@ LAYERS = {
     "store": {"base", "sql", "store"},
     "worker": {"base", "worker"},
     "worker/builtin": {"base", "worker", "worker/builtin"},
+    "worker/sdk": {"worker/sdk"},
     "coord": {"base", "sql", "store", "worker", "coord", "coord/schedule", "coord/http"},
     "coord/schedule": {"base", "coord/schedule"},
     "coord/http": {"base", "coord/http"},

@@ -375,3 +375,47 @@ def test_the_examples_of_the_documentation_do_what_they_say(rota):
         rota.db.execute(statement)
     [message] = re.findall(r"^```json\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
     assert json.loads(message)["type"] == "lock"
+
+
+# --- names that nobody uses ---
+
+def sweep(rota):
+    return rota.value("SELECT rota.cluster_lock_sweep('1 day')")
+
+
+def make_old(rota, name):
+    rota.db.execute("UPDATE rota.metabase_cluster_lock SET used_at = now() - interval '25 hours', "
+                    "acquired_at = acquired_at - interval '25 hours', renewed_at = renewed_at - interval '25 hours' "
+                    "WHERE lock_name = %s", (name,))
+
+
+def names(rota):
+    return [row[0] for row in rota.rows("SELECT lock_name FROM rota.metabase_cluster_lock ORDER BY 1")]
+
+
+def test_names_that_nobody_has_used_for_a_day_are_forgotten_and_fences_go_on(locks):
+    for name in "new", "old":
+        assert locks.try_now(name).returncode == 0
+    dead = locks.hold("dead")
+    fence = dead.began()[0]
+    dead.kill()
+    wait_until(lambda: locks.row("dead")["state"] == "left", 10, "its death")
+    make_old(locks.rota, "old"), make_old(locks.rota, "dead")
+    assert sweep(locks.rota) == 2 and names(locks.rota) == ["new"]
+    assert locks.hold("old").began()[0] > fence
+
+
+def test_a_name_that_somebody_has_stays_however_it_is_held(locks):
+    rota = locks.rota
+    for name in "exclusive", "shared", "transaction":
+        assert locks.try_now(name).returncode == 0
+    holder, sharer = locks.hold("exclusive"), locks.hold("shared", options=["--shared"])
+    with psycopg.connect(rota.url) as db:
+        db.execute("SELECT rota.cluster_lock('transaction')")
+        for name in "exclusive", "shared", "transaction":
+            make_old(rota, name)
+        assert sweep(rota) == 0 and names(rota) == ["exclusive", "shared", "transaction"]
+    assert sweep(rota) == 1
+    for one in holder, sharer:
+        assert one.let_go().ended()[0] == 0
+    assert sweep(rota) == 2

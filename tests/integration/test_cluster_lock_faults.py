@@ -154,7 +154,7 @@ def test_a_guard_that_is_killed_takes_cmd_along(locks):
 
 
 def test_signals_are_for_cmd(locks):
-    holder = locks.hold("a", script="trap 'echo term > $0.term; exit 9' TERM; while :; do sleep 0.02; done")
+    holder = locks.hold("a", first="trap 'echo term > $0.term; exit 9' TERM", script="while :; do sleep 0.02; done")
     holder.kill(signal.SIGTERM)
     assert holder.ended()[0] == 9 and locks.is_free("a")
     with open(holder.name + ".term", encoding="utf-8") as file:

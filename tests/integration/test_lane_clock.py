@@ -5,11 +5,13 @@ import os
 import signal
 import struct
 import tempfile
+import time
 
 import pytest
 
 import lane_tables
 from fleet import binary
+from locks import Locks
 from postgres import PrivateServer
 from waiting import holds_for, wait_until
 
@@ -69,3 +71,22 @@ def test_a_lease_does_not_end_because_the_clock_of_the_database_jumps_ahead(rota
     first.send(signal.SIGCONT)
     first.wait_for_line("declared dead", 20)
     second.kill()
+
+
+def test_a_lock_delay_does_not_end_because_the_clock_of_the_database_jumps_ahead(rota, clock, tmp_path):
+    clock.set(0)
+    locks = Locks(rota, tmp_path)
+    try:
+        holder = locks.hold("a", options=["--lock-delay", f"{LEASE_S}s"])
+        following = locks.hold("a", began=False, options=["--wait", "60s"])
+        wait_until(lambda: rota.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rota lock'") == 2, 15)
+        holds_for(lambda: not following.has_begun(), 2, "the other one to wait")  # and to learn the time
+        holder.kill()
+        killed = time.monotonic()
+        clock.set(3600)
+        holds_for(lambda: not following.has_begun(), LEASE_S - 0.5, lambda: f"{time.monotonic() - killed} s")
+        following.began(3 * LEASE_S)
+        assert time.monotonic() - killed >= LEASE_S
+    finally:
+        locks.close()
+        clock.set(0)

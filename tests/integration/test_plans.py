@@ -71,7 +71,7 @@ def large(loaded, request):
 
 def node_settings(connection):
     """What is set on this connection that changes plans, of all and of this one: read from where it is done."""
-    with open(os.path.join(REPOSITORY, "store/hosts.c"), encoding="utf-8") as file:
+    with open(os.path.join(REPOSITORY, "store/pooler.c"), encoding="utf-8") as file:
         body = file.read()
     with open(os.path.join(REPOSITORY, "coord/node.c"), encoding="utf-8") as file:
         body += re.search(rf"^static struct store \*open_{connection}\(.*?^}}", file.read(), re.M | re.S).group(0)

@@ -16,6 +16,7 @@ import pytest
 
 from processes import die_with_parent
 from waiting import wait_until
+from web import Web
 
 ROTA = os.environ.get("ROTA_BINARY", "build/rota")
 MANIFEST = {
@@ -232,6 +233,18 @@ def test_with_a_database_url_no_postgres_is_started(start, rota, manifest):
     assert not any("bin/postgres" in line for _, line in up.left_over())
     assert up.stop() == 0, up.text()
     assert up.left_over() == []
+
+
+def test_requests_reach_this_machine_with_secrets_and_no_other_private_target(start, rota):
+    web, key = Web(), {"headers": {"X-Key": {"env": "SOME_KEY"}}}
+    rota.apply({"name": "here", "handler": "http", "durable": True, "data": {"url": web.url, **key}},
+               {"name": "there", "handler": "http", "durable": True, "data": {"url": "http://169.254.169.254/"}})
+    up = start("--database-url", rota.url, env={"SOME_KEY": "k"})
+    assert rota.wait_history(*rota.enqueue("here"), limit=30)["status"] == "success"
+    assert web.requests[0]["headers"]["X-Key"] == "k"
+    assert rota.wait_history(*rota.enqueue("there"))["details"]["exception"] == "target refused"
+    assert up.stop() == 0
+    web.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -34,9 +34,9 @@ def environment(**settings):
     return inherited
 
 
-def command(*arguments, cwd=None, input=None, timeout=60, **settings):
-    """One call of the program, with these settings and no others."""
-    done = subprocess.run([binary(), *arguments], input=input, text=True, capture_output=True, timeout=timeout,
+def command(*arguments, cwd=None, input=None, timeout=60, program=None, **settings):
+    """One call of the program (or of another build of it), with these settings and no others."""
+    done = subprocess.run([program or binary(), *arguments], input=input, text=True, capture_output=True, timeout=timeout,
                           env=environment(**settings), cwd=cwd, check=False)
     assert not BUGS.search(done.stderr), done.stderr
     return done
@@ -44,10 +44,11 @@ def command(*arguments, cwd=None, input=None, timeout=60, **settings):
 
 class Node:
     """`rota node` as a process of its own, its log in a file. Settings by name; `arguments` go on the
-    command line, names in capitals into the environment."""
+    command line, names in capitals into the environment; `program` is another build."""
 
-    def __init__(self, rota, name, arguments=(), **settings):
+    def __init__(self, rota, name, arguments=(), program=None, **settings):
         self.rota = rota
+        self.program = program
         self.name = name
         self.arguments = list(arguments)
         self.settings = {"database_url": rota.url, "http_listen": "127.0.0.1:0", "log_level": "info", **settings}
@@ -60,7 +61,7 @@ class Node:
         self.ended_by_test = False
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [binary(), "node", "--name", self.name, *self.arguments], env=environment(**self.settings),
+                [self.program or binary(), "node", "--name", self.name, *self.arguments], env=environment(**self.settings),
                 cwd=self.rota.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent)
         return self
@@ -218,12 +219,12 @@ class Rota:
             assert done.returncode == 0, f"rota {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
         return done
 
-    def apply(self, *jobs, source="test"):
+    def apply(self, *jobs, source="test", **options):
         """Applies a manifest with these jobs."""
         path = os.path.join(self.directory, f"manifest-{time.monotonic_ns()}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"source": source, "jobs": list(jobs)}, file)
-        return self.run("apply", "-f", path)
+        return self.run("apply", "-f", path, **options)
 
     def enqueue(self, job, *options):
         """The ids of the runs."""

@@ -18,12 +18,12 @@ WORKER = os.path.join(os.path.dirname(__file__), "lock_worker.py")
 class Holder:
     """`rota lock` whose CMD writes when it began and by which fence, and ends when it is let go."""
 
-    def __init__(self, locks, *names, options=(), script=None, **settings):
+    def __init__(self, locks, *names, options=(), first="true", script=None, **settings):
         self.name = f"{locks.directory}/holder-{next(locks.numbers)}"
         inside = script or "while [ ! -e $0.go ]; do sleep 0.01; done"
         self.process = subprocess.Popen(
             [binary(), "lock", *names, *options, "--", "sh", "-c",
-             f"echo $ROTA_LOCK_FENCE $(date +%s.%N) $$ > $0.tmp; mv $0.tmp $0.began; {inside}; date +%s.%N > $0.ended",
+             f"{first}; echo $ROTA_LOCK_FENCE $(date +%s.%N) $$ > $0.tmp; mv $0.tmp $0.began; {inside}; date +%s.%N > $0.ended",
              self.name],
             env=environment(**{"database_url": locks.rota.url, **settings}), stderr=subprocess.PIPE, text=True,
             preexec_fn=die_with_parent)

@@ -1,14 +1,11 @@
 """A pooler in front of PostgreSQL: a client talks to it as to a server, and it gives the client a backend of
 its own, or one of two that change with each request, as poolers of transactions do."""
 
-import os
 import select
-import socket
 import struct
-import tempfile
 import threading
 
-import psycopg
+from wire import Front
 
 
 def messages(data, typed=True):
@@ -23,18 +20,13 @@ def messages(data, typed=True):
     return found, data
 
 
-class Pooler:
+class Pooler(Front):
     """shared: each request of a client that ends with Sync goes to the other of two backends, unless one of
     all clients has a transaction open on it; what is prepared is prepared on both."""
 
     def __init__(self, url, shared):
-        self.server = psycopg.conninfo.conninfo_to_dict(url)
+        super().__init__(url)
         self.shared = shared
-        self.directory = tempfile.mkdtemp(prefix="rota-test-pooler-", dir="/tmp")
-        self.url = psycopg.conninfo.make_conninfo(**{**self.server, "host": self.directory, "port": 5432})
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
-        self.listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -47,8 +39,7 @@ class Pooler:
 
     def _backend(self, startup):
         """A connection that is logged in, and what it said until then."""
-        backend = socket.socket(socket.AF_UNIX)
-        backend.connect(os.path.join(self.server["host"], f".s.PGSQL.{self.server.get('port', 5432)}"))
+        backend = self.connect()
         backend.sendall(startup)
         said = b""
         while not said.endswith(b"Z\0\0\0\5I"):
@@ -114,8 +105,3 @@ class Pooler:
                     if message[:1] == b"Z":
                         in_transaction = message[5:6] != b"I"
                     client.sendall(message)
-
-    def close(self):
-        self.listener.close()
-        os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
-        os.rmdir(self.directory)

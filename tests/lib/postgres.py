@@ -87,23 +87,31 @@ class PrivateServer(Server):
         self.settings = {**self.SETTINGS, **settings}
         self.process = None
         self.account = {}
+        self.prefix = []  # of every command
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(self.directory, user.pw_uid, user.pw_gid)
             self.account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         os.chmod(self.directory, 0o755)
+        self.prepare()
         super().__init__(psycopg.conninfo.make_conninfo(host=self.directory, port=PORT, user="postgres",
                                                         dbname="postgres"))
-        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.initialise()
         self.start()
 
+    def prepare(self):
+        """Before anything is written to its directory."""
+
+    def initialise(self):
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+
     def run(self, program, *arguments):
-        done = subprocess.run([os.path.join(binaries(), program), *arguments], cwd=self.directory, text=True,
+        done = subprocess.run([*self.prefix, os.path.join(binaries(), program), *arguments], cwd=self.directory, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **self.account)
         assert done.returncode == 0, f"{program}: {done.stdout}"
 
     def start(self, wait=True):
-        command = [os.path.join(binaries(), "postgres"), "-D", self.data, "-k", self.directory, "-p", str(PORT)]
+        command = [*self.prefix, os.path.join(binaries(), "postgres"), "-D", self.data, "-k", self.directory, "-p", str(PORT)]
         for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
         with open(os.path.join(self.directory, "log"), "ab") as log:

@@ -4,23 +4,19 @@ it, as its connection is cut first; or it is cut before the server hears of it."
 import os
 import random
 import select
-import socket
-import tempfile
 import threading
 
-import psycopg
+from wire import Front
 
 READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery: the end of an answer
 
 
-class LossyProxy:
+class LossyProxy(Front):
     """Each request of a client is cut with probability `loss` while armed, half of them after the server
     has answered. One thread for all connections."""
 
     def __init__(self, url, loss, seed):
-        self.server = psycopg.conninfo.conninfo_to_dict(url)
-        self.directory = tempfile.mkdtemp(prefix="rota-test-proxy-", dir="/tmp")
-        self.url = psycopg.conninfo.make_conninfo(**{**self.server, "host": self.directory, "port": 5432})
+        super().__init__(url)
         self.rng = random.Random(seed)
         self.loss = loss
         self.armed = False
@@ -31,9 +27,6 @@ class LossyProxy:
         self.doomed = set()  # server sockets whose answer is not passed on
         self.held = None  # while answers are held: of each server socket the bytes, and whether it has ended
         self.kept = []  # server sockets whose client was cut off without a word
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(os.path.join(self.directory, ".s.PGSQL.5432"))
-        self.listener.listen()
         self.waker, self.woken = os.pipe()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -43,12 +36,7 @@ class LossyProxy:
         if self.dead:
             client.close()
             return
-        host, port = self.server["host"], int(self.server.get("port", 5432))
-        if host.startswith("/"):
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(os.path.join(host, f".s.PGSQL.{port}"))
-        else:
-            server = socket.create_connection((host, port))
+        server = self.connect()
         self.pairs[client], self.pairs[server] = server, client
         self.clients.add(client)
 
@@ -148,8 +136,6 @@ class LossyProxy:
             self._close(end)
         for server in self.kept:
             server.close()
-        self.listener.close()
-        os.unlink(os.path.join(self.directory, ".s.PGSQL.5432"))
-        os.rmdir(self.directory)
+        super().close()
         os.close(self.waker)
         os.close(self.woken)

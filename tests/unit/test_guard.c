@@ -284,7 +284,7 @@ static void guard_and_workers_have_sessions_of_their_own(void **state)
     print_message("# private memory of the guard: %ld KiB\n", kib);
 #ifndef SANITIZED
     if (getenv("UNDER_VALGRIND") == NULL)
-        assert_in_range(kib, 1, 1023);
+        assert_in_range(kib, 1, 2047); /* the libraries of the binary take most of it */
 #endif
 }
 

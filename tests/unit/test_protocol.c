@@ -35,6 +35,18 @@ static void assert_refused(const char *line, const char *because)
         fail_msg("%s: \"%s\" does not say \"%s\"", line, error.message, because);
 }
 
+static void hello_may_name_what_handlers_were_called_before(void **state)
+{
+    (void)state;
+    struct protocol_message m = parsed("{\"type\":\"hello\",\"protocol\":1,\"handlers\":[\"new\"],"
+                                       "\"aliases\":{\"old\":\"new\",\"\\u00e9\":\"new\"}}");
+    assert_int_equal(m.alias_count, 2);
+    assert_string_equal(m.aliases[0].old, "old");
+    assert_string_equal(m.aliases[0].new, "new");
+    assert_string_equal(m.aliases[1].old, "\xc3\xa9");
+    protocol_free(&m);
+}
+
 static void hello_names_handlers_and_slots(void **state)
 {
     (void)state;
@@ -141,6 +153,11 @@ static void what_is_wrong_is_named(void **state)
     assert_refused("{\"type\":\"snooze\",\"id\":1,\"fence\":2,\"for\":\"-5s\"}", "a duration");
     assert_refused("{\"type\":\"hello\",\"protocol\":1,\"handlers\":[1]}", "an array of strings");
     assert_refused("{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"slots\":0}", "\"slots\"");
+    assert_refused("{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"aliases\":{\"a\":[]}}",
+                   "\"aliases\" of a \"hello\" must be an object of up to 256 names");
+    assert_refused(
+        "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"aliases\":{\"\\u0000\":\"a\"}}",
+        "\"aliases\"");
     assert_refused("{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"slots\":99999}",
                    "\"slots\"");
 }
@@ -220,8 +237,9 @@ static void small_messages_are_the_contracts(void **state)
     protocol_write_welcome(&out, "n\xc3\xa9");
     protocol_write_cancel(&out, 1, 2, "its \"time\"");
     protocol_write_drain(&out, 25000000);
-    protocol_write_lease(&out, 1500999);
-    protocol_write_lease(&out, -5);
+    protocol_write_lease(&out, 1500999, 0);
+    protocol_write_lease(&out, -5, 7);
+    protocol_write_refused(&out, "no \"such\" token");
     protocol_write_locked(&out, 1, 77);
     protocol_write_lock_failed(&out, 2, "no");
     protocol_write_lock_lost(&out, 3);
@@ -231,7 +249,8 @@ static void small_messages_are_the_contracts(void **state)
         "{\"type\":\"cancel\",\"id\":1,\"fence\":2,\"reason\":\"its \\\"time\\\"\"}\n"
         "{\"type\":\"drain\",\"grace\":\"25s\"}\n"
         "{\"type\":\"lease\",\"valid_ms\":1500}\n"
-        "{\"type\":\"lease\",\"valid_ms\":0}\n"
+        "{\"type\":\"lease\",\"valid_ms\":0,\"ref\":7}\n"
+        "{\"type\":\"refused\",\"reason\":\"no \\\"such\\\" token\"}\n"
         "{\"type\":\"locked\",\"ref\":1,\"fence\":77}\n"
         "{\"type\":\"lock_failed\",\"ref\":2,\"message\":\"no\"}\n"
         "{\"type\":\"lock_lost\",\"ref\":3}\n");
@@ -252,6 +271,7 @@ static void no_bytes_harm_the_parser(void **state)
     (void)state;
     static const char *const seeds[] = {
         "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[\"a\",\"b\\u0041\"],\"slots\":3}",
+        "{\"type\":\"hello\",\"protocol\":1,\"handlers\":[],\"aliases\":{\"a\":\"b\\u0041\"}}",
         "{\"type\":\"fail\",\"id\":1,\"fence\":2,\"message\":\"\\ud83d\\ude00\"}",
         "{\"type\":\"lock\",\"ref\":1,\"name\":\"x\",\"wait\":\"5s\",\"shared\":true,\"id\":1}",
         "{\"type\":\"done\",\"id\":-1,\"fence\":2,\"details\":{\"a\":[1,{\"b\":null}]},\"data\":1}",
@@ -280,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_names_handlers_and_slots),
+        cmocka_unit_test(hello_may_name_what_handlers_were_called_before),
         cmocka_unit_test(what_is_not_given_has_its_default),
         cmocka_unit_test(users_json_stays_byte_for_byte),
         cmocka_unit_test(texts_are_decoded),

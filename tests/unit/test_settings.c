@@ -254,6 +254,44 @@ static void listen_addresses_are_checked(void **state)
         assert_refused(LOAD("--http-listen", bad[i]), "is no address: write HOST:PORT");
 }
 
+static void workers_that_connect_need_an_address_and_on_tcp_a_token(void **state)
+{
+    (void)state;
+    struct node_config config;
+    struct settings *settings =
+        LOAD("--worker-listen", "unix:/run/a,[::1]:0", "--worker-listen", "127.0.0.1:8301",
+             "--worker-token", "0123456789abcdef", "--worker-socket-mode", "660");
+    assert_non_null(settings);
+    settings_node_config(settings, &config);
+    assert_string_equal(config.worker_listen[0], "unix:/run/a");
+    assert_string_equal(config.worker_listen[1], "[::1]:0");
+    assert_string_equal(config.worker_listen[2], "127.0.0.1:8301");
+    assert_int_equal(config.worker_socket_mode, 0660);
+    assert_string_equal(config.worker_token, "0123456789abcdef");
+    settings_free(settings);
+    write_file("a-token-in-a-file-of-its-own\n");
+    settings = LOAD("--worker-listen", "localhost:1", "--worker-token-file", file_name);
+    assert_non_null(settings);
+    settings_node_config(settings, &config);
+    assert_string_equal(config.worker_token, "a-token-in-a-file-of-its-own");
+    settings_free(settings);
+    assert_refused(LOAD("--worker-listen", "localhost:1"), "names a TCP port and needs");
+    assert_refused(LOAD("--worker-listen", "localhost:1", "--worker-token-file", "/nowhere"),
+                   "worker_token_file /nowhere (from --worker-token-file): cannot read it");
+    assert_refused(LOAD("--worker-listen", "localhost:1", "--worker-token-file", file_name,
+                        "--worker-token", "0123456789abcdef"),
+                   "are both given");
+    assert_refused(LOAD("--worker-token", "short"), "16 to 256 printable characters");
+    assert_refused(LOAD("--worker-socket-mode", "777"), "600 (the node's user)");
+    static const char *const bad[] = {"unix:run/a", "8301",    "localhost:",    "localhost:70000",
+                                      "::1:80",     "[::1:80", "[localhost]:1", ":80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_refused(LOAD("--worker-listen", bad[i]), "is no address for workers");
+    write_file("short\n");
+    assert_refused(LOAD("--worker-listen", "localhost:1", "--worker-token-file", file_name),
+                   "16 to 256 printable characters");
+}
+
 static void heartbeat_must_fit_twice_into_the_lease(void **state)
 {
     (void)state;
@@ -335,6 +373,21 @@ static void pools_of_built_in_handlers_have_slots_and_processes(void **state)
     pool_table_free(&table);
 }
 
+static void pools_may_name_what_their_handlers_were_called_before(void **state)
+{
+    struct pool_table table;
+    (void)state;
+    assert_int_equal(pool_table_parse(&table,
+                                      "{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":\"c\","
+                                      "\"b\":\"c\"}}}",
+                                      1, &last_error),
+                     0);
+    assert_int_equal(table.pools[1].alias_count, 2);
+    assert_string_equal(table.pools[1].aliases[1].old, "b");
+    assert_string_equal(table.pools[1].aliases[1].new, "c");
+    pool_table_free(&table);
+}
+
 static void bad_pools_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -344,6 +397,13 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"builtin\":{\"command\":[\"x\"]}}", "always there"},
         {"{\"a b\":{\"command\":[\"x\"]}}", "a pool's name"},
         {"{\"py\":[]}", "line 1, column 7: a pool is an object"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":[]}}", "aliases is an object"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":1}}}", "a text"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"a\":\"\"}}}", "a text"},
+        {"{\"py\":{\"command\":[\"x\"],\"aliases\":{\"\":\"a\"}}}", "not an empty text"},
+        {"{\"py\":{\"aliases\":{\"a\":\"b\",\"b\":\"c\"}}}",
+         "line 1, column 23: an alias stands for a handler, not for another alias"},
+        {"{\"py\":{\"aliases\":{\"a\":\"\\u0061\"}}}", "not for another alias"},
         {"{\"py\":{}}", "has no command"},
         {"{\"py\":{\"command\":\"x\"}}", "list of texts"},
         {"{\"py\":{\"command\":[\"x\",1]}}", "line 1, column 23: command is a list of texts only"},
@@ -351,7 +411,7 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"py\":{\"command\":[\"x\"],\"processes\":0}}", "from 1 to 1000"},
         {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "slots are for builtin handlers"},
         {"{\"py\":{\"command\":[\"x\"],\"sluts\":1}}",
-         "keys command, processes, builtin and slots"},
+         "keys command, processes, builtin, slots, aliases and limits"},
         {"{\"a\":{\"builtin\":[\"exec\"]}}", "needs slots"},
         {"{\"a\":{\"builtin\":[],\"slots\":1}}", "list of built-in handlers"},
         {"{\"a\":{\"builtin\":[\"exce\"],\"slots\":1}}",
@@ -361,6 +421,14 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"a\":{\"builtin\":[\"exec\",\"exec\"],\"slots\":1}}", "in the list twice"},
         {"{\"a\":{\"builtin\":[\"exec\"],\"slots\":1},\"b\":{\"builtin\":[\"exec\"],\"slots\":1}}",
          "another pool's"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":7}}", "limits is an object with memory"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"ram\":1}}}",
+         "limits is an object with memory"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":512}}}", "memory is a size"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"1MiB\"}}}", "memory is a size"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"9 MiB\"}}}", "memory is a size"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"files\":3}}}", "files is a number from 16"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"processes\":0}}}", "from 1 to"},
     };
     struct pool_table table;
     (void)state;
@@ -474,10 +542,12 @@ int main(void)
         TEST(bad_values_say_name_origin_and_what_would_be_right),
         TEST(identifiers_are_strict),
         TEST(listen_addresses_are_checked),
+        TEST(workers_that_connect_need_an_address_and_on_tcp_a_token),
         TEST(heartbeat_must_fit_twice_into_the_lease),
         TEST(file_errors_name_line_and_column),
         TEST(pools_are_read_and_the_built_in_one_stands_first),
         TEST(pools_of_built_in_handlers_have_slots_and_processes),
+        TEST(pools_may_name_what_their_handlers_were_called_before),
         TEST(bad_pools_are_refused_with_their_place),
         TEST(node_config_carries_the_values),
         TEST(passwords_are_masked),

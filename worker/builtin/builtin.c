@@ -6,6 +6,8 @@
 #include "worker/builtin/builtin.h"
 
 #include "worker/builtin/exec.h"
+#include "worker/builtin/http.h"
+#include "worker/builtin/resolve.h"
 #include "worker/worker.h"
 
 #include "base/clock.h"
@@ -24,7 +26,8 @@
 #define SLOTS_DEFAULT 16
 #define GRACE_US      (4 * US_PER_SECOND)
 
-static const struct builtin_handler *const handlers[] = {&exec_handler, &noop_handler};
+static const struct builtin_handler *const handlers[] = {&exec_handler, &http_handler, &sql_handler,
+                                                         &noop_handler};
 
 #define HANDLER_COUNT (sizeof handlers / sizeof *handlers)
 
@@ -37,6 +40,23 @@ bool builtin_worker_knows(const char *handler)
 }
 
 /* --- answers --- */
+
+void builtin_text(struct buffer *out, const char *text, size_t length)
+{
+    struct buffer clean = {0};
+    const char *zero;
+    while (length > 0 && (zero = memchr(text, '\0', length)) != NULL) {
+        size_t before = (size_t)(zero - text);
+        buffer_append(&clean, text, before);
+        buffer_string(&clean, "\xef\xbf\xbd");
+        text += before + 1;
+        length -= before + 1;
+    }
+    if (length > 0)
+        buffer_append(&clean, text, length);
+    buffer_json(out, clean.length > 0 ? clean.data : "", clean.length);
+    buffer_free(&clean);
+}
 
 static void answer_open(struct builtin *builtin, const char *type, int64_t id, int64_t fence)
 {
@@ -73,7 +93,7 @@ void builtin_fail(struct builtin *builtin, int64_t id, int64_t fence,
     buffer_string(out, ",\"exception\":");
     buffer_json(out, failure->exception, strlen(failure->exception));
     buffer_string(out, ",\"message\":");
-    buffer_json(out, failure->message.data, failure->message.length);
+    builtin_text(out, failure->message.data, failure->message.length);
     if (failure->details.data != NULL) {
         buffer_string(out, ",\"details\":");
         buffer_append(out, failure->details.data, failure->details.length);
@@ -148,6 +168,19 @@ static void start_run(struct builtin *builtin, const struct protocol_message *me
     answer_refuse(builtin, message, "unknown_handler");
 }
 
+/* {"type":"settings",…}, before the first run: of an older coordinator none comes. */
+static void take_settings(struct builtin *builtin, struct slice line)
+{
+    struct builtin_settings settings;
+    struct rota_error error = {0};
+    if (builtin_settings_read(&settings, line, &error) != 0) {
+        fprintf(stderr, "rota worker: settings: %s\n", error.message);
+        return;
+    }
+    builtin_settings_free(&builtin->settings);
+    builtin->settings = settings;
+}
+
 static bool on_message(void *arg, const struct protocol_message *message)
 {
     struct builtin *builtin = arg;
@@ -160,6 +193,9 @@ static bool on_message(void *arg, const struct protocol_message *message)
         task = find_task(builtin, message);
         if (task != NULL)
             task->cancel(task, message->reason);
+        break;
+    case PROTOCOL_UNKNOWN:
+        take_settings(builtin, message->line);
         break;
     default:
         break; /* drain and lease are for the coordinator and the guard to see to */
@@ -271,6 +307,9 @@ int builtin_worker_main(int argc, char **argv)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* whom a job leaves behind comes to us */
     builtin.environment = exec_environment_kept(environ);
     int status = run_loop(&builtin);
+    http_client_free(builtin.http);
+    resolver_free(builtin.resolver);
+    builtin_settings_free(&builtin.settings);
     if (builtin.base != NULL)
         event_base_free(builtin.base);
     free(builtin.allow);

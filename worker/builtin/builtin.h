@@ -6,6 +6,7 @@
 #ifndef WORKER_BUILTIN_BUILTIN_H
 #define WORKER_BUILTIN_BUILTIN_H
 
+#include "worker/builtin/settings.h"
 #include "worker/channel.h"
 #include "worker/protocol.h"
 
@@ -15,6 +16,9 @@
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+struct http_client;
+struct resolver;
 
 struct builtin {
     struct event_base *base;
@@ -27,6 +31,9 @@ struct builtin {
     const char *name, *node;
     const char **allow;       /* patterns for exec, NULL-terminated */
     const char **environment; /* what exec hands on of its own, NULL-terminated */
+    struct builtin_settings settings;
+    struct http_client *http;  /* NULL until it is needed */
+    struct resolver *resolver; /* the same */
 };
 
 /* A run that has not been answered yet. The first member of what a handler keeps of it. */
@@ -45,11 +52,14 @@ struct builtin_handler {
     void (*start)(struct builtin *builtin, const struct protocol_message *message);
 };
 
-extern const struct builtin_handler exec_handler, noop_handler;
+extern const struct builtin_handler exec_handler, http_handler, noop_handler, sql_handler;
 
 /* The callbacks and the handler are set already. */
 void task_open(struct task *task, struct builtin *builtin, const struct protocol_message *message);
 void task_close(struct task *task);
+
+/* A JSON string of any bytes: zero bytes, which PostgreSQL cannot store, become U+FFFD, too. */
+void builtin_text(struct buffer *out, const char *text, size_t length);
 
 struct builtin_failure {
     const char *exception; /* one short line */

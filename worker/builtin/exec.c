@@ -254,7 +254,7 @@ static void exec_start(struct builtin *builtin, const struct protocol_message *m
     struct exec_request request = {0};
     struct rota_error error = {0};
     const char *what = "bad data";
-    int failed = exec_request_read(&request, message->data, &error);
+    int failed = exec_request_read(&request, message->data, &builtin->settings, &error);
     if (failed == 0) {
         what = "cannot start";
         failed = exec_run(builtin, message, &request, &error);

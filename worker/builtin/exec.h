@@ -58,9 +58,12 @@ struct exec_request {
     size_t input_length;
 };
 
-/* Reads the run's data. 0, or -1 with what is wrong and what would be right. */
+/*
+ * Reads the run's data; secrets in its environment are those `settings` allow. 0, or -1 with what
+ * is wrong and what would be right.
+ */
 int exec_request_read(struct exec_request *ret_request, struct slice data,
-                      struct rota_error *error);
+                      const struct builtin_settings *settings, struct rota_error *error);
 void exec_request_free(struct exec_request *request);
 
 /*

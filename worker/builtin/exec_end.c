@@ -169,7 +169,7 @@ static void write_details(struct buffer *details, const struct exec *exec, struc
         buffer_format(details, ",\"signal\":\"%s\"", name);
     }
     buffer_string(details, ",\"output\":");
-    buffer_json(details, output.data, output.length);
+    builtin_text(details, output.data, output.length);
     buffer_string(details,
                   exec->truncated ? ",\"output_truncated\":true}" : ",\"output_truncated\":false}");
 }

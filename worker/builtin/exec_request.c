@@ -4,6 +4,8 @@
  */
 #include "worker/builtin/exec.h"
 
+#include "worker/builtin/secret.h"
+
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -11,6 +13,12 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What the readers below stand on. */
+struct reader {
+    const struct json *json;
+    const struct builtin_settings *settings;
+};
 
 static int read_command(const struct json *json, const struct json_value *value,
                         struct exec_request *request, struct rota_error *error)
@@ -52,17 +60,35 @@ static const char *refused_name(const char *name)
     return NULL;
 }
 
-static int read_variable(const struct json_value *key, const struct json_value *value,
+/* A text, or a reference to a secret. */
+static char *read_value(const struct reader *reader, const char *name,
+                        const struct json_value *value, struct rota_error *error)
+{
+    char *secret = NULL, *text = NULL;
+    if (secret_is(reader->json, value)) {
+        text = secret_read(reader->json, value, reader->settings, &secret, error);
+        if (text == NULL)
+            error_prefix(error, "env: %.100s", name);
+    } else {
+        text = value->type == JSON_STRING ? json_text(value) : NULL;
+        if (text == NULL)
+            error_set(error, ERROR_REFUSED, "env: the value of %s must be a string", name);
+    }
+    free(secret);
+    return text;
+}
+
+static int read_variable(const struct reader *reader, const struct json_value *key,
                          struct exec_request *request, struct rota_error *error)
 {
-    char *name = json_text(key), *text = value->type == JSON_STRING ? json_text(value) : NULL;
+    char *name = json_text(key), *text = NULL;
     const char *refused = name != NULL ? refused_name(name) : "is no name of a variable";
     int failed = 0;
     if (refused != NULL)
         failed = error_set(error, ERROR_REFUSED, "env: \"%.100s\" %s", name != NULL ? name : "",
                            refused);
-    else if (text == NULL)
-        failed = error_set(error, ERROR_REFUSED, "env: the value of %s must be a string", name);
+    else if ((text = read_value(reader, name, json_member(key), error)) == NULL)
+        failed = -1;
     else
         request->environment[request->environment_count++] = mem_format("%s=%s", name, text);
     free(name);
@@ -70,16 +96,16 @@ static int read_variable(const struct json_value *key, const struct json_value *
     return failed;
 }
 
-static int read_environment(const struct json *json, const struct json_value *value,
+static int read_environment(const struct reader *reader, const struct json_value *value,
                             struct exec_request *request, struct rota_error *error)
 {
     if (value->type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED,
                          "\"env\" must be an object of strings, like {\"MODE\":\"fast\"}");
     request->environment = mem_array(value->count + 1, sizeof *request->environment);
-    for (const struct json_value *key = json_first(json, value); key != NULL;
-         key = json_next(json, key))
-        if (read_variable(key, json_member(key), request, error) != 0)
+    for (const struct json_value *key = json_first(reader->json, value); key != NULL;
+         key = json_next(reader->json, key))
+        if (read_variable(reader, key, request, error) != 0)
             return -1;
     return 0;
 }
@@ -94,14 +120,14 @@ static int read_string(const char *key, const struct json_value *value, char **r
     return 0;
 }
 
-static int read_member(const struct json *json, const struct json_value *key,
+static int read_member(const struct reader *reader, const struct json_value *key,
                        struct exec_request *request, struct rota_error *error)
 {
     const struct json_value *value = json_member(key);
     if (json_is(key, "command"))
-        return read_command(json, value, request, error);
+        return read_command(reader->json, value, request, error);
     if (json_is(key, "env"))
-        return read_environment(json, value, request, error);
+        return read_environment(reader, value, request, error);
     if (json_is(key, "cwd"))
         return read_string("cwd", value, &request->directory, error);
     if (json_is(key, "stdin"))
@@ -126,15 +152,16 @@ static int missing_command(const struct json *json, struct rota_error *error)
     return -1;
 }
 
-static int read_data(const struct json *json, struct exec_request *request,
+static int read_data(const struct reader *reader, struct exec_request *request,
                      struct rota_error *error)
 {
+    const struct json *json = reader->json;
     if (json->values[0].type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED, "the data of an exec job must be an object, not %s",
                          json_type_name(json->values[0].type));
     for (const struct json_value *key = json_first(json, &json->values[0]); key != NULL;
          key = json_next(json, key))
-        if (read_member(json, key, request, error) != 0)
+        if (read_member(reader, key, request, error) != 0)
             return -1;
     if (request->argv == NULL)
         return missing_command(json, error);
@@ -143,14 +170,15 @@ static int read_data(const struct json *json, struct exec_request *request,
     return 0;
 }
 
-int exec_request_read(struct exec_request *ret_request, struct slice data, struct rota_error *error)
+int exec_request_read(struct exec_request *ret_request, struct slice data,
+                      const struct builtin_settings *settings, struct rota_error *error)
 {
     struct json json;
     struct exec_request request = {0};
     if (json_parse(&json, data.data != NULL ? data.data : "{}", data.data != NULL ? data.length : 2,
                    error) != 0)
         return error_prefix(error, "data");
-    int failed = read_data(&json, &request, error);
+    int failed = read_data(&(struct reader){&json, settings}, &request, error);
     json_free(&json);
     if (failed != 0) {
         exec_request_free(&request);
