@@ -295,7 +295,7 @@ class TestServer:
     def test_waiting_outlasts_a_restart(self, rota, locks, pg_server):
         holder = hold_stubbornly(locks, "a", options=DELAY)
         following = wait_in_line(locks, "a")
-        wait_until(lambda: sessions(rota, "rota lock")[1:], 10)
+        wait_until(lambda: rota.value("SELECT wanted_until > now() FROM rota.metabase_cluster_lock"), 10, "it to wait")
         pg_server.stop(signal.SIGINT)
         pg_server.start()
         rota.reconnect()

@@ -103,7 +103,7 @@ def test_work_that_waits_and_nobody_does(rota):
     rota.node("n1")
     findings = doctor(rota, code=1)
     assert "no_node" not in findings and len(findings["unserved"]) == 2
-    assert "running nodes serve exec, noop" in findings["unserved"][0]["right"]
+    assert "running nodes serve exec, http, noop, sql" in findings["unserved"][0]["right"]
     rota.run("pause", "all")
     findings = doctor(rota)
     only(findings, "paused", "warn")
