@@ -87,7 +87,7 @@ static int check_schema(struct client *client, struct rota_error *error)
 }
 
 /* A table, column or function is not there (class 42): not yet, while the fleet is an older one. */
-static void explain_older_schema(const struct client *client, struct rota_error *error)
+void client_explain_schema(const struct client *client, struct rota_error *error)
 {
     if (client->version > 0 && client->version < migration_count &&
         strncmp(error->sqlstate, "42", 2) == 0)
@@ -156,7 +156,7 @@ static int run(const struct client_command *command, void *options, const struct
         return cmd_fail(command->name, &error);
     failed = command->run(&client, options, &error);
     if (failed != 0)
-        explain_older_schema(&client, &error);
+        client_explain_schema(&client, &error);
     if (failed != 0 && command->once != NULL && store_is(&error, SQLSTATE_UNKNOWN))
         error_prefix(&error, "%s", command->once);
     client_close(&client);

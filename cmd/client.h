@@ -27,6 +27,8 @@ struct client {
  * close. */
 int client_open(struct client *client, const char *command, const struct settings *settings,
                 struct rota_error *error);
+/* Of what failed with an undefined column or function: that the schema is older than this rota. */
+void client_explain_schema(const struct client *client, struct rota_error *error);
 void client_close(struct client *client);
 
 /*

@@ -162,6 +162,8 @@ static int apply(const struct options *options, const struct settings *settings,
     struct event *ticks = start_progress(client.base, &since_us);
     int failed = apply_manifests(client.store, set, &how, ret_diff, error);
     end_progress(ticks, since_us);
+    if (failed != 0)
+        client_explain_schema(&client, error);
     client_close(&client);
     return failed;
 }

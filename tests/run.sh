@@ -125,18 +125,18 @@ python() {
     rm -f "$work/pytest.xml"
 }
 
-# nodes FOLDER DIR: two files at a time, as tests of nodes wait more than they compute
+# nodes DIR: several files at a time, as tests of nodes wait more than they compute
 nodes() {
-    say "== $1 tests $2"
-    export ROTA_BINARY="$root/$2/cmd/rota"
+    say "== integration tests and chaos $1"
+    export ROTA_BINARY="$root/$1/cmd/rota"
     rm -rf "$work/results" && mkdir "$work/results"
-    run_child timeout -k 60 "$limit_s" /usr/bin/python3 tests/lib/side_by_side.py "tests/$1" \
-        "$work/results" 2 ${words:+-k "$words"}
+    run_child timeout -k 60 "$limit_s" /usr/bin/python3 tests/lib/side_by_side.py \
+        tests/integration:tests/chaos "$work/results" "$side_by_side" ${words:+-k "$words"}
     status=$?
     [ $status -ne 5 ] || return 0
     before=$failed
     count "$work"/results/*.xml
-    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "$1 tests, status $status"
+    [ $status -eq 0 ] || [ $failed -gt $before ] || fail "integration tests, status $status"
 }
 
 packages_install $packages_build $packages_run $packages_test ${full:+$packages_full}
@@ -148,8 +148,9 @@ chmod 711 "$work"
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-limit_s=840 # of the tests of a folder
-[ -z "$full" ] || { export ROTA_TEST_FULL=1 && limit_s=5400; }
+limit_s=840 # of the integration tests
+side_by_side=4
+[ -z "$full" ] || { export ROTA_TEST_FULL=1 && limit_s=5400 && side_by_side=2; }
 
 build build-test || { fail "the build"; exit; }
 mkdir "$work/postgres" && chmod 700 "$work/postgres"
@@ -159,8 +160,7 @@ say "== hygiene"
 python tests/hygiene
 say "== model of the protocol"
 python tests/model
-nodes integration build-test
-nodes chaos build-test
+nodes build-test
 
 if [ -n "$full" ]; then
     sh tests/fuzz/run.sh 20 || fail "a parser, by its fuzzer"
@@ -174,8 +174,7 @@ if [ -n "$full" ]; then
     if build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug; then
         unit build-asan
         export ROTA_TEST_SANITIZED=1 # slower by far: for tests that measure
-        nodes integration build-asan
-        nodes chaos build-asan
+        nodes build-asan
         unset ROTA_TEST_SANITIZED
     else
         fail "the build with sanitizers"

@@ -18,6 +18,8 @@ from postgres import PrivateServer
 from processes import cpu_seconds, memory_kib
 from waiting import wait_for_clock, wait_until
 
+TAKES_S = 60
+
 SANITIZED = os.environ.get("ROTA_TEST_SANITIZED") == "1"
 RESULTS_MAX = 20000  # NODE_RESULTS_MAX
 SETTINGS = {"lease": "4s", "heartbeat": "500ms"}

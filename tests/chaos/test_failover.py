@@ -16,6 +16,8 @@ from marks import assert_alone, boot_time
 from netns import NetworkServer, Standby, address_of
 from waiting import holds_for, wait_until
 
+TAKES_S = 100
+
 LEASE_S = 4.0
 SETTINGS = {"lease": f"{LEASE_S:g}s", "heartbeat": "500ms", "slots": 8}
 GAP = 1 << 20

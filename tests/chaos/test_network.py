@@ -16,6 +16,8 @@ from marks import assert_alone, boot_time
 from processes import die_with_parent
 from waiting import wait_until
 
+TAKES_S = 90
+
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 SLOW = os.environ.get("ROTA_TEST_SANITIZED") == "1"
 SECONDS = 180 if FULL else 30

@@ -14,6 +14,8 @@ from marks import boot_time
 from netns import NetworkServer, Standby, address_of
 from waiting import wait_until
 
+TAKES_S = 120
+
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 SANITIZED = os.environ.get("ROTA_TEST_SANITIZED") == "1"
 ROUNDS = 5 if FULL else 3

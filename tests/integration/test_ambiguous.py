@@ -11,6 +11,8 @@ from hanging import commits_hang, hanging
 from ledger import Ticks, assert_exactly_once
 from waiting import holds_for, wait_for_clock, wait_until
 
+TAKES_S = 110
+
 HANG_S = 15
 PUT_BACK = "claims whose answer was lost are put back"
 

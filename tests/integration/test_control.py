@@ -9,6 +9,8 @@ import pytest
 from ledger import Ticks, assert_exactly_once
 from waiting import holds_for, wait_for_clock, wait_until
 
+TAKES_S = 75
+
 SLOW = {"heartbeat": "10m", "lease": "1h"}  # whatever is heard in time was told by NOTIFY
 
 

@@ -13,6 +13,8 @@ from ledger import Ticks, assert_exactly_once, instant_text, print_delays, show
 from proxy import LossyProxy
 from waiting import holds_for, wait_for_clock, wait_until
 
+TAKES_S = 85
+
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 TOLERANCE_MS = 5000  # misfire_tolerance
 

@@ -13,6 +13,8 @@ import pytest
 from processes import look, memory_kib
 from waiting import holds_for, wait_until
 
+TAKES_S = 125
+
 LIB = pathlib.Path(__file__).resolve().parents[1] / "lib"
 TOKEN = "a-token-of-the-hostile-tests"
 JOBS = [{"name": "hostile", "handler": "hostile", "durable": True, "timeout": "1s", "max_crashes": 1},

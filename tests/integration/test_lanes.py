@@ -16,6 +16,8 @@ from proxy import LossyProxy
 from statements import run
 from waiting import holds_for, wait_until
 
+TAKES_S = 120
+
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
 LEASE_S = 4
 

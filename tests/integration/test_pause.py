@@ -12,6 +12,8 @@ import pytest
 from ledger import instant_text
 from waiting import holds_for, wait_for_clock, wait_until
 
+TAKES_S = 85
+
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('rota.apply', 0))"
 
 

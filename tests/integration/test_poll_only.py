@@ -11,6 +11,8 @@ from ledger import milliseconds
 from locks import Holder
 from waiting import wait_for_clock, wait_until
 
+TAKES_S = 60
+
 MARGIN_S = 0.5 # for processes on a busy machine to do what they do
 HEARTBEAT_S = 2
 REFUSED = "notifications are refused"

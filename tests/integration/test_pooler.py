@@ -19,6 +19,8 @@ from hanging import commits_hang, hanging
 from ledger import Ticks, assert_exactly_once
 from waiting import holds_for, wait_for_clock, wait_until
 
+TAKES_S = 115
+
 pytestmark = pgbouncer.required()
 
 FOUND = "a pooler is in the way"

@@ -13,6 +13,8 @@ import pytest
 
 from waiting import holds_for, wait_until
 
+TAKES_S = 60
+
 DELAY_S = 6
 SETTINGS = {"lease": "3s", "heartbeat": "500ms", "restart_delay": f"{DELAY_S}s"}
 

@@ -18,6 +18,8 @@ from processes import die_with_parent
 from waiting import wait_until
 from web import Web
 
+TAKES_S = 100
+
 ROTA = os.environ.get("ROTA_BINARY", "build/rota")
 MANIFEST = {
     "source": "test",

@@ -16,6 +16,12 @@ from pooler import Pooler
 from waiting import wait_until
 
 
+@pytest.fixture(scope="module")
+def server(pg_server):
+    """One that lets a pooler in without a password."""
+    return pg_server
+
+
 @pytest.fixture
 def noting(rota, tmp_path):
     noting = Noting(rota, tmp_path)
@@ -192,7 +198,7 @@ def test_on_a_terminal_there_is_one_line_of_progress(noting):
 @pytest.mark.parametrize("arguments, why", [
     (("--wait", "5x"), "--wait \"5x\" is no duration"),
     (("--wait=", ), "--wait \"\" is no duration"),
-    (("--wait", "--count", "2"), "--wait waits for one run, not for many"),
+    (("--wait", "--count", "2"), "--wait waits for one run, not for 2"),
 ])
 def test_a_wait_that_means_nothing_is_refused(rota, arguments, why):
     done = rota.run("enqueue", "job", *arguments, check=False)
