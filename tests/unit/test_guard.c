@@ -404,7 +404,7 @@ static void guard_waits_for_no_reader(void **state)
         assert_int_equal(recv(socket, &event, sizeof event, 0), sizeof event);
         started += event.type == GUARD_STARTED;
         ended += event.type == GUARD_ENDED;
-        by_lease += event.type == GUARD_ENDED && event.by_lease;
+        by_lease += event.type == GUARD_ENDED && event.cause == GUARD_BY_LEASE;
     }
     assert_int_equal(started, STARTS + 2);
     assert_int_equal(by_lease, 2);
