@@ -176,26 +176,22 @@ static int move_node(struct cgroup *cgroup)
     return 0;
 }
 
-/* Whether the groups of workers have this controller. */
-static bool enable(struct cgroup *cgroup, const char *controller)
+/* NULL: the groups of workers have this controller now; else why they have not. */
+static const char *enable(struct cgroup *cgroup, const char *controller)
 {
     static const char file[] = "cgroup.subtree_control";
     char order[16];
-    if (!is_listed(cgroup->base, ".", "cgroup.controllers", controller)) {
-        cgroup->unlimited = "the node's group has no such controller";
-        return false;
-    }
+    if (!is_listed(cgroup->base, ".", "cgroup.controllers", controller))
+        return "the node's group has no such controller";
     snprintf(order, sizeof order, "+%s", controller);
     bool done = is_listed(cgroup->base, ".", file, controller) ||
                 group_write(cgroup->base, ".", file, order) == 0;
     if (!done && errno == EBUSY && move_node(cgroup) != 0)
-        cgroup->unlimited = "others are in the node's group";
-    else if ((!done && group_write(cgroup->base, ".", file, order) != 0) ||
-             group_write(cgroup->directory, ".", file, order) != 0)
-        cgroup->unlimited = "the controller is not delegated";
-    else
-        return true;
-    return false;
+        return "others are in the node's group";
+    if ((!done && group_write(cgroup->base, ".", file, order) != 0) ||
+        group_write(cgroup->directory, ".", file, order) != 0)
+        return "the controller is not delegated";
+    return NULL;
 }
 
 /* --- life --- */
@@ -277,8 +273,10 @@ static int open_in(struct cgroup *cgroup, const char *base, const char *node, bo
     cgroup->kill = faccessat(cgroup->directory, "cgroup.kill", W_OK, 0) == 0;
     if (!limits)
         return 0;
-    cgroup->memory = enable(cgroup, "memory");
-    cgroup->processes = enable(cgroup, "pids");
+    const char *no_memory = enable(cgroup, "memory"), *no_pids = enable(cgroup, "pids");
+    cgroup->memory = no_memory == NULL;
+    cgroup->processes = no_pids == NULL;
+    cgroup->unlimited = no_memory != NULL ? no_memory : no_pids;
     return 0;
 }
 

@@ -40,6 +40,23 @@ def daemonize(name):
     os.read(begun, 1)
 
 
+def run_away(name):
+    """Forks on and on, each child in a session of its own: no list of processes is true when it is read. It counts in a
+    file, and gives up by itself after a minute."""
+    end = time.monotonic() + 60
+    counter = os.open(os.path.join(sys.argv[2], name), os.O_CREAT | os.O_WRONLY, 0o600)
+    count = 0
+    if os.fork() != 0:
+        return
+    while time.monotonic() < end:
+        os.setsid()
+        count += 1
+        os.pwrite(counter, str(count).encode(), 0)
+        if os.fork() != 0:
+            os._exit(0)
+    os._exit(0)
+
+
 def flood(line):
     while True:
         write(line * 200)
@@ -82,6 +99,9 @@ def act(run, data):
         os._exit(0)
     if do == "leave a daemon and hang":
         daemonize("daemon")
+        time.sleep(3600)
+    if do == "run away":
+        run_away("count")
         time.sleep(3600)
     if do == "line":
         write(bytes.fromhex(data["hex"]) + b"\n")
