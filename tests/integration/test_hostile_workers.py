@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import sys
 import threading
@@ -107,7 +108,7 @@ def group_of(pid):
         return [line[3:].strip() for line in file if line.startswith("0::")]
 
 
-def test_what_forks_faster_than_it_can_be_listed_ends_with_its_worker(rota, node, tmp_path):
+def test_what_forks_on_and_on_ends_with_the_group_of_its_worker(rota, node, tmp_path):
     groups, count = groups_of(node), tmp_path / "count"
     [worker] = [entry["pid"] for entry in node.lines("worker ready") if entry["pool"] == "bad"]
     [group] = groups.glob("bad.*")
@@ -129,6 +130,21 @@ def test_the_groups_of_a_killed_node_are_ended_and_removed(rota, node, tmp_path)
     node.kill()
     wait_until(lambda: not groups.exists(), 5, "the groups to be removed")
     assert look(int((tmp_path / "daemon").read_text())) is None
+
+
+def test_what_a_node_left_that_died_with_its_guard_ends_at_the_next_start(rota, node, tmp_path):
+    groups = groups_of(node)
+    do(rota, "leave a stranger and hang")
+    wait_until((tmp_path / "daemon").exists, 10, "the process to begin")
+    stranger = int((tmp_path / "daemon").read_text())
+    wait_until(lambda: look(stranger).command == "sleep 3600", 10, "the last trace of its worker to be gone")
+    [guard] = [process for process in node.workers() if " guard " in process.command]
+    node.send(signal.SIGSTOP)
+    guard.kill()
+    node.kill()
+    assert groups.exists()
+    rota.node("n1", cgroup="auto")
+    assert not groups.exists() and look(stranger) is None
 
 
 def test_a_node_told_so_makes_no_control_groups(rota, tmp_path):
