@@ -5,21 +5,26 @@
 
 #include <string.h>
 
-/* How a limit of the pools is held. */
-static const char *holder(const struct guard_groups *groups, bool held)
+/* Who holds a limit of the pools. */
+static const char *holder(bool group)
 {
-    return !groups->limits ? "no limits" : held ? "control group" : "rlimit";
+    return group ? "control group" : "rlimit";
 }
 
 static void tell(const struct guard_groups *groups, const struct log *log,
                  const struct cgroup *cgroup)
 {
+    static const char message[] = "workers have control groups";
     struct cgroup_view view;
     cgroup_view(cgroup, &view);
-    log_info(log, "workers have control groups", LOG_TEXT("path", view.path),
-             LOG_BOOL("kill", view.kill), LOG_TEXT("memory", holder(groups, view.memory)),
-             LOG_TEXT("processes", holder(groups, view.processes)),
-             LOG_TEXT("why", view.unlimited != NULL ? view.unlimited : ""));
+    if (!groups->limits)
+        log_info(log, message, LOG_TEXT("path", view.path), LOG_BOOL("kill", view.kill));
+    else
+        log_info(log, message, LOG_TEXT("path", view.path), LOG_BOOL("kill", view.kill),
+                 LOG_TEXT("memory", holder(view.memory)),
+                 LOG_TEXT("processes", holder(view.processes)),
+                 LOG_TEXT("why", view.unlimited != NULL ? view.unlimited
+                                                        : "the controllers are delegated"));
 }
 
 int guard_groups_open(const struct guard_groups *groups, const struct log *log,

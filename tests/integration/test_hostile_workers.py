@@ -147,6 +147,17 @@ def test_what_a_node_left_that_died_with_its_guard_ends_at_the_next_start(rota, 
     assert not groups.exists() and look(stranger) is None
 
 
+def test_the_log_says_once_who_holds_the_limits_of_pools(rota, tmp_path):
+    limits = {"memory": "1GiB", "processes": 5000}
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits, processes=2)}, **FAST)
+    groups_of(node)
+    [line] = node.lines("workers have control groups", "info")
+    assert {line["memory"], line["processes"]} <= {"control group", "rlimit"} and line["why"]
+    [group, _] = pathlib.Path(line["path"]).glob("bad.*")
+    for name, file, limit in (("memory", "memory.max", 1 << 30), ("processes", "pids.max", 5000)):
+        assert line[name] == "rlimit" or (group / file).read_text() == f"{limit}\n"
+
+
 def test_a_node_told_so_makes_no_control_groups(rota, tmp_path):
     node = rota.node("n1", pools={"bad": pool("well", tmp_path)}, cgroup="off", log_level="debug", **FAST)
     node.wait_for_line("worker ready", count=2)
