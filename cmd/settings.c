@@ -308,6 +308,7 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .worker_socket_mode =
             (mode_t)strtol(settings_text(settings, SETTING_WORKER_SOCKET_MODE), NULL, 8),
         .worker_token = settings->worker_token,
+        .cgroup = settings_text(settings, SETTING_CGROUP),
         .lease_us = settings_number(settings, SETTING_LEASE),
         .heartbeat_us = settings_number(settings, SETTING_HEARTBEAT),
         .restart_delay_us = settings_number(settings, SETTING_RESTART_DELAY),

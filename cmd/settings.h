@@ -38,6 +38,7 @@ enum setting_id {
     SETTING_WORKER_SOCKET_MODE,
     SETTING_WORKER_TOKEN,
     SETTING_WORKER_TOKEN_FILE,
+    SETTING_CGROUP,
     SETTING_EXEC_ALLOW,
     SETTING_HTTP_ALLOW,
     SETTING_SECRET_ENV,
@@ -103,8 +104,7 @@ struct setting {
 const struct setting *settings_row(enum setting_id id);
 /* The row of a snake_case or kebab-case name, or -1. */
 int settings_find(const char *name, size_t length);
-/* The table as help for the settings of a scope. */
-void settings_print_help(FILE *out, unsigned scope);
+void settings_print_help(FILE *out, unsigned scope); /* the settings of a scope, as help */
 void settings_flag_name(enum setting_id id, char *ret_name, size_t size);     /* "--log-level" */
 void settings_variable_name(enum setting_id id, char *ret_name, size_t size); /* "ROTA_LOG_LEVEL" */
 

@@ -169,6 +169,11 @@ static const struct setting table[SETTING_COUNT] = {
                                       "environment than by flag"},
     [SETTING_WORKER_TOKEN_FILE] = {"worker_token_file", SETTING_TEXT, SCOPE_NODE,
                                    .help = "file that holds worker_token"},
+    [SETTING_CGROUP] = {"cgroup", SETTING_TEXT, NODES, .standard = "auto",
+                        .check = settings_check_cgroup,
+                        .help =
+                            "control groups (v2) for worker processes: auto: where the node may "
+                            "make them; off; or a directory under /sys/fs/cgroup"},
     [SETTING_EXEC_ALLOW] = {"exec_allow", SETTING_LIST, NODES,
                             .help = "programs the exec handler may run, path patterns such as "
                                     "/opt/jobs/*; default: none, and everything under `rota up`"},

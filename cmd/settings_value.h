@@ -21,9 +21,10 @@ void setting_value_free(struct setting_value *value);
 /* One key of the --config file; adds the values of `path` to values[]. */
 int settings_read_file(struct setting_value *values, const char *path, struct rota_error *error);
 
-/* Rules of settings for workers that connect. */
+/* Rules of settings for workers. */
 int settings_check_token(const char *token, struct rota_error *error);
 int settings_check_socket_mode(const char *text, struct rota_error *error);
+int settings_check_cgroup(const char *text, struct rota_error *error);
 /* The token from its setting or its file, to be freed; untouched where no TCP port needs one. */
 int settings_worker_token(const struct setting_value *values, char **ret_token,
                           struct rota_error *error);

@@ -1,6 +1,7 @@
 /*
- * The settings for workers that connect: where they may, and the token they show on a TCP port. A
- * token is a password: it is read from a file or given as text, and neither shown nor logged.
+ * The settings for workers: the mode of the socket where they connect, the token they show on a TCP
+ * port, the control group of those that are started. A token is a password: it is read from a file
+ * or given as text, and neither shown nor logged.
  */
 #include "cmd/settings_value.h"
 
@@ -46,6 +47,16 @@ int settings_check_socket_mode(const char *text, struct rota_error *error)
     return error_set(error, ERROR_REFUSED,
                      "\"%s\" is refused: write 600 (the node's user), 660 (and its group) or 666 "
                      "(everybody on the machine)",
+                     text);
+}
+
+int settings_check_cgroup(const char *text, struct rota_error *error)
+{
+    if (strcmp(text, "auto") == 0 || strcmp(text, "off") == 0 || text[0] == '/')
+        return 0;
+    return error_set(error, ERROR_REFUSED,
+                     "\"%s\" is refused: write auto (the node's own group, where it may make "
+                     "groups), off, or a directory such as /sys/fs/cgroup/rota",
                      text);
 }
 

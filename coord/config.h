@@ -32,6 +32,7 @@ struct node_config {
     size_t pool_count;
     const char *const *worker_listen; /* where workers may connect, NULL-terminated */
     mode_t worker_socket_mode;
+    const char *cgroup;       /* of the workers: "auto", "off" or a directory */
     const char *worker_token; /* NULL: no TCP port is among them */
     int64_t lease_us;
     int64_t heartbeat_us;

@@ -289,6 +289,7 @@ int node_workers(struct node *node, struct rota_error *error)
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
                                          .builtin_settings = node->config->builtin_settings,
+                                         .cgroup = node->config->cgroup,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
                                          .listen = node->config->worker_listen,

@@ -4,6 +4,8 @@
  * runs at the end of the lease, everything at the end of the coordinator. It knows no database and
  * waits for nobody: what the coordinator does not read is kept, and is at most two events a worker.
  */
+#include "worker/cgroup.h"
+#include "worker/guard_groups.h"
 #include "worker/guard_mark.h"
 #include "worker/guard_wire.h"
 #include "worker/spawn.h"
@@ -41,10 +43,13 @@ struct guarded {
     bool lane;
     bool dying; /* SIGKILL was sent: its descendants are no longer spared */
     bool by_lease;
+    char group[CGROUP_NAME_SIZE]; /* its control group; "": none */
 };
 
 struct guard {
     struct log log;
+    struct guard_groups groups;
+    struct cgroup *cgroup; /* NULL: none */
     int socket, signals, timer, parent;
     struct guarded *workers;
     size_t count, capacity;
@@ -80,9 +85,10 @@ static bool guard_may_log(void)
     return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
 }
 
-static void guard_kill_tree(struct guarded *worker)
+static void guard_kill_tree(struct guard *guard, struct guarded *worker)
 {
     worker->dying = true;
+    cgroup_kill(guard->cgroup, worker->group);
     tree_kill(worker->pid);
     kill(-worker->pid, SIGKILL);
 }
@@ -95,10 +101,18 @@ static void guard_start_sweep(struct guard *guard)
     guard->sweep_end_us = clock_monotonic_us() + SWEEP_US;
 }
 
+static enum guard_cause guard_cause(struct guard *guard, const struct guarded *worker)
+{
+    if (worker->by_lease)
+        return GUARD_BY_LEASE;
+    return cgroup_memory_killed(guard->cgroup, worker->group) ? GUARD_BY_MEMORY : GUARD_OTHER;
+}
+
 static void guard_bury(struct guard *guard, struct guarded *worker)
 {
     struct guard_event event = {
-        .type = GUARD_ENDED, .number = worker->number, .by_lease = worker->by_lease};
+        .type = GUARD_ENDED, .number = worker->number, .cause = guard_cause(guard, worker)};
+    cgroup_leave(guard->cgroup, worker->group);
     kill(-worker->pid, SIGKILL); /* before the number of the group is free again */
     int status = 0;
     waitpid(worker->pid, &status, 0);
@@ -145,7 +159,7 @@ static int guard_spares(struct guard *guard, pid_t orphan)
 static void guard_sweep(struct guard *guard)
 {
     struct tree_list children = {0};
-    size_t left = 0;
+    size_t left = cgroup_sweep(guard->cgroup);
     bool last = clock_monotonic_us() >= guard->sweep_end_us;
     tree_children(getpid(), &children);
     for (size_t i = 0; i < children.count; i++) {
@@ -161,6 +175,7 @@ static void guard_sweep(struct guard *guard)
     if (left > 0 && !last)
         return;
     guard->sweeping = false;
+    cgroup_forget(guard->cgroup);
     buffer_append(&guard->events, guard->ended.data, guard->ended.length);
     buffer_free(&guard->ended);
 }
@@ -177,7 +192,7 @@ static void guard_check_lease(struct guard *guard)
         if (!worker->lane || worker->by_lease)
             continue;
         worker->by_lease = true;
-        guard_kill_tree(worker);
+        guard_kill_tree(guard, worker);
         killed++;
     }
     if (killed > 0 && guard_may_log())
@@ -200,13 +215,15 @@ static void guard_report(struct guard *guard, const struct guard_event *event)
     buffer_append(&guard->events, event, sizeof *event);
 }
 
-static void guard_add(struct guard *guard, uint32_t number, pid_t pid)
+static struct guarded *guard_add(struct guard *guard, uint32_t number, pid_t pid)
 {
     if (guard->count == guard->capacity) {
         guard->capacity = guard->capacity > 0 ? guard->capacity * 2 : 8;
         guard->workers = mem_resize(guard->workers, guard->capacity, sizeof *guard->workers);
     }
-    guard->workers[guard->count++] = (struct guarded){.number = number, .pid = pid};
+    struct guarded *worker = &guard->workers[guard->count++];
+    *worker = (struct guarded){.number = number, .pid = pid};
+    return worker;
 }
 
 /* The environment of the guard and the mark, the array to be freed. */
@@ -221,8 +238,33 @@ static char **guard_environment(char *mark)
     return environment;
 }
 
+/* In a control group where that can be had, with its name in `group`, else "". */
+static int guard_fork(struct guard *guard, const struct guard_command *command, struct spawn *spawn,
+                      char group[CGROUP_NAME_SIZE], pid_t *ret_pid, struct spawn_failure *failure)
+{
+    snprintf(group, CGROUP_NAME_SIZE, "%.47s.%u", command->pool, command->number);
+    int join = cgroup_add(guard->cgroup, group, &spawn->limits);
+    int failed = -1;
+    spawn->group = join > 0 ? join : 0;
+    if (join >= 0) {
+        failed = spawn_process(spawn, ret_pid, failure);
+        close(join);
+        if (failed != 0) {
+            cgroup_leave(guard->cgroup, group);
+            guard_start_sweep(guard); /* its group is to be removed */
+        }
+        if (failed == 0 || failure->step != SPAWN_GROUP)
+            return failed;
+    }
+    *group = '\0';
+    spawn->group = 0;
+    spawn->limits = command->limits;
+    return spawn_process(spawn, ret_pid, failure);
+}
+
 static int guard_start(struct guard *guard, const struct guard_command *command, char **argv,
-                       int fd, pid_t *ret_pid, struct spawn_failure *failure)
+                       int fd, char group[CGROUP_NAME_SIZE], pid_t *ret_pid,
+                       struct spawn_failure *failure)
 {
     const struct worker_limits *limits = &command->limits;
     char mark[GUARD_MARK_SIZE];
@@ -239,7 +281,7 @@ static int guard_start(struct guard *guard, const struct guard_command *command,
                           .confine = limits->memory_bytes != 0 || limits->cpu_seconds != 0 ||
                                      limits->files != 0 || limits->processes != 0};
     *failure = (struct spawn_failure){.step = SPAWN_EXEC, .code = ENOENT};
-    int failed = path != NULL ? spawn_process(&spawn, ret_pid, failure) : -1;
+    int failed = path != NULL ? guard_fork(guard, command, &spawn, group, ret_pid, failure) : -1;
     free(path);
     free(environment);
     return failed;
@@ -255,10 +297,12 @@ static void guard_spawn(struct guard *guard, const struct guard_command *command
     for (size_t at = 0; at < length && text[length - 1] == '\0'; at += strlen(text + at) + 1)
         argv[count++] = text + at;
     struct spawn_failure failure = {.code = EINVAL};
+    char group[CGROUP_NAME_SIZE];
     pid_t pid = 0;
     if (fd > 2 && count > 0 && (int64_t)count == command->value &&
-        guard_start(guard, command, argv, fd, &pid, &failure) == 0) {
-        guard_add(guard, command->number, pid);
+        guard_start(guard, command, argv, fd, group, &pid, &failure) == 0) {
+        struct guarded *worker = guard_add(guard, command->number, pid);
+        memcpy(worker->group, group, sizeof group);
         event.type = GUARD_STARTED;
         event.pid = pid;
     }
@@ -286,7 +330,7 @@ static void guard_command(struct guard *guard, const struct guard_command *comma
         return;
     case GUARD_KILL:
         if (worker != NULL && command->value == SIGKILL)
-            guard_kill_tree(worker);
+            guard_kill_tree(guard, worker);
         else if (worker != NULL)
             kill(-worker->pid, (int)command->value);
         return;
@@ -368,7 +412,7 @@ static void guard_end(struct guard *guard)
 {
     int64_t end_us = clock_monotonic_us() + END_US;
     for (size_t i = 0; i < guard->count; i++)
-        guard_kill_tree(&guard->workers[i]);
+        guard_kill_tree(guard, &guard->workers[i]);
     while (guard_reap(guard) && clock_monotonic_us() < end_us) {
         struct tree_list children = {0};
         tree_children(getpid(), &children);
@@ -447,10 +491,17 @@ static int guard_init(struct guard *guard)
 
 static void guard_options(struct guard *guard, int argc, char **argv)
 {
+    guard->groups.setting = "off";
     guard->log = (struct log){.level = LOG_INFO, .fd = STDERR_FILENO};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--text") == 0)
             guard->log.text = true;
+        else if (strcmp(argv[i], "--debug") == 0)
+            guard->log.level = LOG_DEBUG;
+        else if (strcmp(argv[i], "--limits") == 0)
+            guard->groups.limits = true;
+        else if (strcmp(argv[i], "--cgroup") == 0 && i + 1 < argc)
+            guard->groups.setting = argv[++i];
         else if (strcmp(argv[i], "--node") == 0 && i + 1 < argc)
             guard->log.node = argv[++i];
     }
@@ -464,11 +515,14 @@ int guard_main(int argc, char **argv)
         log_error(&guard.log, "the guard cannot start", LOG_TEXT("error", strerror(errno)));
         return 1;
     }
+    if (guard_groups_open(&guard.groups, &guard.log, &guard.cgroup) != 0)
+        return 1;
     guard_report(&guard, &(struct guard_event){.type = GUARD_READY});
     int gone = guard_send(&guard);
     while (gone == 0)
         gone = guard_turn(&guard);
     guard_end(&guard);
+    cgroup_close(guard.cgroup);
     buffer_free(&guard.events);
     buffer_free(&guard.ended);
     free(guard.workers);

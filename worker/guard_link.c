@@ -3,6 +3,7 @@
 
 #include "worker/guard_mark.h"
 #include "worker/guard_wire.h"
+#include "worker/pool.h"
 #include "worker/spawn.h"
 #include "worker/tree.h"
 
@@ -25,12 +26,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_MS      10000 /* a machine under full load still starts a process in that time */
-#define QUEUE_MAX     4096  /* commands; a guard this far behind does not run any more */
-#define EVENTS_TURN   64    /* taken before the loop turns */
-#define END_MS        15000 /* longer than the guard takes when a process defies SIGKILL */
-#define SWEEP_TURN_US (5 * US_PER_MS)
-#define SWEEP_US      (2 * US_PER_SECOND) /* after it what is left is left to the kernel */
+#define GUARD_ARGUMENTS 10
+#define READY_MS        10000 /* a machine under full load still starts a process in that time */
+#define QUEUE_MAX       4096  /* commands; a guard this far behind does not run any more */
+#define EVENTS_TURN     64    /* taken before the loop turns */
+#define END_MS          15000 /* longer than the guard takes when a process defies SIGKILL */
+#define SWEEP_TURN_US   (5 * US_PER_MS)
+#define SWEEP_US        (2 * US_PER_SECOND) /* after it what is left is left to the kernel */
 
 struct packet {
     struct list queue;
@@ -105,22 +107,50 @@ static int link_execute(struct guard_link *link, const char *self, char **argv, 
     return code;
 }
 
-static int link_start(struct guard_link *link, const char *self, const char *node,
-                      const struct log *log, struct rota_error *error)
+/* Whether a pool has limits that a control group can hold. */
+static bool wants_limits(const struct worker_config *config)
+{
+    for (size_t i = 0; i < config->pool_count; i++)
+        if (config->pools[i].limits.memory_bytes > 0 || config->pools[i].limits.processes > 0)
+            return true;
+    return false;
+}
+
+/* At most GUARD_ARGUMENTS with the NULL at the end. */
+static void link_arguments(const struct worker_config *config, const char **argv)
+{
+    *argv++ = config->self;
+    *argv++ = "guard";
+    *argv++ = "--node";
+    *argv++ = config->node;
+    *argv++ = "--cgroup";
+    *argv++ = config->cgroup != NULL ? config->cgroup : "off";
+    if (wants_limits(config))
+        *argv++ = "--limits";
+    if (config->log->level == LOG_DEBUG)
+        *argv++ = "--debug";
+    if (config->log->text)
+        *argv++ = "--text";
+    *argv = NULL;
+}
+
+static int link_start(struct guard_link *link, const struct worker_config *config,
+                      struct rota_error *error)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
         return error_set(error, ERROR_REFUSED, "socket of the guard: %s", strerror(errno));
-    char *variable = mem_format("ROTA_NODE=%s", node);
+    char *variable = mem_format("ROTA_NODE=%s", config->node);
     char **environment = link_environment(variable);
-    const char *argv[] = {self, "guard", "--node", node, log->text ? "--text" : NULL, NULL};
-    int code = link_execute(link, self, (char **)argv, environment, ends[1]);
+    const char *argv[GUARD_ARGUMENTS];
+    link_arguments(config, argv);
+    int code = link_execute(link, config->self, (char **)argv, environment, ends[1]);
     free(environment);
     free(variable);
     close(ends[1]);
     link->socket = ends[0];
     if (code != 0)
-        return error_set(error, ERROR_REFUSED, "guard: cannot execute %s: %s", self,
+        return error_set(error, ERROR_REFUSED, "guard: cannot execute %s: %s", config->self,
                          strerror(code));
     return 0;
 }
@@ -215,7 +245,7 @@ static void link_event(struct guard_link *link, const struct guard_event *event)
         link_refused(link, event);
         return;
     case GUARD_ENDED:
-        link->callbacks.ended(arg, event->number, event->status, event->by_lease != 0);
+        link->callbacks.ended(arg, event->number, event->status, (enum guard_cause)event->cause);
         return;
     default:
         return;
@@ -302,11 +332,13 @@ static void link_command(struct guard_link *link, const void *data, size_t lengt
         kill(link->pid, SIGKILL); /* its end is heard by on_readable() */
 }
 
-int guard_link_spawn(struct guard_link *link, uint32_t number, char *const *argv,
-                     const struct worker_limits *limits, int fd, struct rota_error *error)
+int guard_link_spawn(struct guard_link *link, uint32_t number, const struct pool *pool, int fd,
+                     struct rota_error *error)
 {
-    struct guard_command command = {.type = GUARD_SPAWN, .number = number, .limits = *limits};
+    struct guard_command command = {.type = GUARD_SPAWN, .number = number, .limits = pool->limits};
     struct buffer packet = {0};
+    char *const *argv = pool->command;
+    snprintf(command.pool, sizeof command.pool, "%s", pool->name);
     buffer_append(&packet, &command, sizeof command);
     for (; argv[command.value] != NULL; command.value++)
         buffer_append(&packet, argv[command.value], strlen(argv[command.value]) + 1);
@@ -345,20 +377,20 @@ void guard_link_lease(struct guard_link *link, int64_t valid_until_boot_us)
 
 /* --- life --- */
 
-struct guard_link *guard_link_new(struct event_base *base, const char *self, const char *node,
-                                  const struct log *log,
+struct guard_link *guard_link_new(const struct worker_config *config,
                                   const struct guard_link_callbacks *callbacks,
                                   struct rota_error *error)
 {
     struct guard_link *link = mem_alloc(sizeof *link);
     *link = (struct guard_link){.callbacks = *callbacks, .socket = -1, .pid = -1};
     list_init(&link->queue);
-    if (link_start(link, self, node, log, error) != 0 || link_await(link, self, error) != 0) {
+    if (link_start(link, config, error) != 0 || link_await(link, config->self, error) != 0) {
         if (link->pid > 0)
             kill(link->pid, SIGKILL);
         guard_link_free(link);
         return NULL;
     }
+    struct event_base *base = config->base;
     link->readable = event_new(base, link->socket, EV_READ | EV_PERSIST, on_readable, link);
     link->writable = event_new(base, link->socket, EV_WRITE, on_writable, link);
     link->sweep = event_new(base, -1, 0, on_sweep, link);

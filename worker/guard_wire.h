@@ -5,6 +5,7 @@
 #ifndef WORKER_GUARD_WIRE_H
 #define WORKER_GUARD_WIRE_H
 
+#include "worker/guard_link.h"
 #include "worker/limits.h"
 
 #include <stdint.h>
@@ -24,6 +25,7 @@ struct guard_command {
     uint32_t number; /* of the worker, chosen by the coordinator and never used again */
     int64_t value;
     struct worker_limits limits; /* of a worker to be started */
+    char pool[48];               /* its name, the same */
 };
 
 enum guard_event_type {
@@ -40,7 +42,7 @@ struct guard_event {
     int32_t status;
     int32_t step;
     int32_t code;
-    uint32_t by_lease; /* ended because the lease did */
+    uint32_t cause; /* enum guard_cause */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What a worker process of a pool may use at most, set before its program begins and inherited by
- * what it starts. Each is for one process: only a control group could bound a whole tree.
+ * what it starts. Each is for one process, unless a control group holds it: cgroup.h.
  */
 #ifndef WORKER_LIMITS_H
 #define WORKER_LIMITS_H

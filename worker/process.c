@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define MIB (1024 * 1024)
+
 static const char *const states[] = {"resting", "starting", "ready",  "condemned",
                                      "lost",    "ending",   "stopped"};
 static const char *const events[] = {"start", "refused", "hello",    "fault",  "end of file",
@@ -165,8 +167,7 @@ void process_start(struct process *process)
     workers->counts.starts++;
     process_wait(process, HELLO_US);
     if (process_socket(process, &end, &error) != 0 ||
-        guard_link_spawn(workers->guard, process->number, process->pool->command,
-                         &process->pool->limits, end, &error) != 0)
+        guard_link_spawn(workers->guard, process->number, process->pool, end, &error) != 0)
         process_refused(process, error.message);
 }
 
@@ -320,12 +321,31 @@ void process_refused(struct process *process, const char *why)
     process_over(process, PROCESS_REFUSED, mem_string(why));
 }
 
-void process_ended(struct process *process, int status, bool by_lease)
+/* A worker may outlive what it has started, and say no more than that it was killed. */
+static char *process_memory_text(const struct process *process, int status)
+{
+    int64_t limit = process->pool->limits.memory_bytes;
+    bool whole = limit % MIB == 0;
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    char *ended = killed ? mem_string("killed") : process_exit_text(status);
+    char *reason = mem_format("%s: %s more memory than its pool's limit of %lld %s", ended,
+                              killed ? "it used" : "what it started used",
+                              (long long)(whole ? limit / MIB : limit), whole ? "MiB" : "bytes");
+    free(ended);
+    return reason;
+}
+
+void process_ended(struct process *process, int status, enum guard_cause cause)
 {
     channel_drain(&process->channel); /* it may have answered with its last breath */
-    char *reason =
-        process->reason != NULL ? mem_string(process->reason) : process_exit_text(status);
-    if (by_lease) {
+    char *reason;
+    if (process->reason != NULL)
+        reason = mem_string(process->reason);
+    else if (cause == GUARD_BY_MEMORY)
+        reason = process_memory_text(process, status);
+    else
+        reason = process_exit_text(status);
+    if (cause == GUARD_BY_LEASE) {
         free(reason);
         reason = mem_string("worker was killed, as the lease of the node ended");
         process->ended_by_us = true;

@@ -6,6 +6,7 @@
 #define WORKER_PROCESS_H
 
 #include "worker/channel.h"
+#include "worker/guard_link.h"
 #include "worker/protocol.h"
 
 #include "base/list.h"
@@ -104,7 +105,7 @@ void process_bereave(struct process *process, const char *reason, bool spare_lan
 void process_start(struct process *process);
 void process_started(struct process *process, pid_t pid);
 void process_refused(struct process *process, const char *why);
-void process_ended(struct process *process, int status, bool by_lease);
+void process_ended(struct process *process, int status, enum guard_cause cause);
 void process_fault(struct process *process, const char *why);
 void process_lost(struct process *process);
 void process_condemn(struct process *process);

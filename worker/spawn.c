@@ -108,6 +108,8 @@ CHILD_CODE static int child_main(void *argument)
         child_fail(child, SPAWN_SETUP);
     if (getppid() != child->parent)
         _exit(126); /* the parent died before the death signal was set */
+    if (spawn->group > 0 && write(spawn->group, "0", 1) != 1)
+        child_fail(child, SPAWN_GROUP);
     umask(022);
     if (spawn->confine)
         child_confine(child);

@@ -21,11 +21,12 @@ struct spawn {
     const char *directory;    /* NULL: where the parent is */
     int input, output;        /* become 0 and 1; both above 2; they stay open in the parent */
     int errors;               /* becomes 2; -1: the parent's */
+    int group;                /* cgroup.procs of the control group it joins; 0: none */
     bool confine;             /* no new privileges, no core files */
     struct worker_limits limits;
 };
 
-enum spawn_step { SPAWN_SETUP, SPAWN_DIRECTORY, SPAWN_EXEC };
+enum spawn_step { SPAWN_SETUP, SPAWN_GROUP, SPAWN_DIRECTORY, SPAWN_EXEC };
 
 /* What could not be done and the errno of it. */
 struct spawn_failure {

@@ -34,6 +34,7 @@ struct worker_config {
     const char *self;              /* path of this binary, for guard and built-in workers */
     const char *const *exec_allow; /* path patterns for the exec handler, NULL-terminated */
     const char *builtin_settings;  /* JSON for the built-in workers, checked; NULL: none */
+    const char *cgroup;            /* "auto", "off" or a directory: cgroup_open(); NULL: off */
     const struct worker_pool_config *pools;
     size_t pool_count;
     /* Where workers may connect, NULL-terminated or NULL; see listener_check(). */

@@ -193,11 +193,11 @@ static void on_refused(void *arg, uint32_t number, const char *why)
         process_refused(process, why);
 }
 
-static void on_ended(void *arg, uint32_t number, int status, bool by_lease)
+static void on_ended(void *arg, uint32_t number, int status, enum guard_cause cause)
 {
     struct process *process = find_process(arg, number);
     if (process != NULL)
-        process_ended(process, status, by_lease);
+        process_ended(process, status, cause);
 }
 
 static void on_lost(void *arg)
@@ -314,8 +314,7 @@ struct workers *workers_new(const struct worker_config *given,
     init_pools(workers, &config);
     struct guard_link_callbacks guard = {workers, on_started, on_refused, on_ended, on_lost};
     if (guests_open(workers, &config, error) == 0)
-        workers->guard =
-            guard_link_new(config.base, config.self, config.node, config.log, &guard, error);
+        workers->guard = guard_link_new(&config, &guard, error);
     if (workers->guard == NULL) {
         workers_free(workers);
         return NULL;

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import sys
 import threading
@@ -95,6 +96,84 @@ def test_what_a_worker_leaves_behind_is_swept(rota, node, tmp_path, name):
     assert_others_are_served(rota)
 
 
+def groups_of(node):
+    """The folder of its control groups."""
+    found = node.lines("workers have control groups")
+    if not found or not found[0]["kill"]:
+        pytest.skip("no control groups of version 2 with cgroup.kill can be made here")
+    return pathlib.Path(found[0]["path"])
+
+
+def group_of(pid):
+    """Where a process is by its own account."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        return [line[3:].strip() for line in file if line.startswith("0::")]
+
+
+def test_what_forks_on_and_on_ends_with_the_group_of_its_worker(rota, node, tmp_path):
+    groups, count = groups_of(node), tmp_path / "count"
+    [worker] = [entry["pid"] for entry in node.lines("worker ready") if entry["pool"] == "bad"]
+    [group] = groups.glob("bad.*")
+    assert (group / "cgroup.procs").read_text().split() == [str(worker)]
+    run = do(rota, "run away")
+    wait_until(lambda: count.exists() and int(count.read_text() or 0) > 100, 10, "many generations")
+    assert rota.wait_history(run, 15)["outcome"] == "timeout"
+    assert look(worker) is None and not group.exists()  # the kernel removes none with a process in it
+    last = count.read_text()
+    holds_for(lambda: count.read_text() == last, 0.3, "no more generations")
+    wait_served_again(rota)
+    assert_others_are_served(rota)
+
+
+def test_the_groups_of_a_killed_node_are_ended_and_removed(rota, node, tmp_path):
+    groups = groups_of(node)
+    do(rota, "leave a daemon and hang")
+    wait_until((tmp_path / "daemon").exists, 10, "the process to begin")
+    node.kill()
+    wait_until(lambda: not groups.exists(), 5, "the groups to be removed")
+    assert look(int((tmp_path / "daemon").read_text())) is None
+
+
+def test_what_a_node_left_that_died_with_its_guard_ends_at_the_next_start(rota, node, tmp_path):
+    groups = groups_of(node)
+    do(rota, "leave a stranger and hang")
+    wait_until((tmp_path / "daemon").exists, 10, "the process to begin")
+    stranger = int((tmp_path / "daemon").read_text())
+    wait_until(lambda: look(stranger).command == "sleep 3600", 10, "the last trace of its worker to be gone")
+    [guard] = [process for process in node.workers() if " guard " in process.command]
+    node.send(signal.SIGSTOP)
+    guard.kill()
+    node.kill()
+    assert groups.exists()
+    rota.node("n1", cgroup="auto")
+    assert not groups.exists() and look(stranger) is None
+
+
+def test_the_log_says_once_who_holds_the_limits_of_pools(rota, tmp_path):
+    limits = {"memory": "1GiB", "processes": 5000}
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits, processes=2)}, **FAST)
+    groups_of(node)
+    [line] = node.lines("workers have control groups", "info")
+    assert {line["memory"], line["processes"]} <= {"control group", "rlimit"} and line["why"]
+    [group, _] = pathlib.Path(line["path"]).glob("bad.*")
+    for name, file, limit in (("memory", "memory.max", 1 << 30), ("processes", "pids.max", 5000)):
+        assert line[name] == "rlimit" or (group / file).read_text() == f"{limit}\n"
+
+
+def test_a_node_told_so_makes_no_control_groups(rota, tmp_path):
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path)}, cgroup="off", log_level="debug", **FAST)
+    node.wait_for_line("worker ready", count=2)
+    assert not node.lines("control group")
+    assert [group_of(pid) for pid in node.worker_pids()] == [group_of("self")] * 2
+
+
+def test_a_folder_that_is_no_control_group_is_refused_at_the_start(rota, tmp_path):
+    node = rota.node("n1", ready=False, cgroup=str(tmp_path))
+    assert node.wait() == 1
+    [line] = node.lines("the setting cgroup cannot be met", "error")
+    assert line["error"] == f"{tmp_path} is no control group of version 2"
+
+
 LINES = {
     "no JSON": b"Traceback (most recent call last):",
     "bad UTF-8": b'{"type":"log","id":1,"fence":1,"message":"\xff\xfe"}',
@@ -170,7 +249,8 @@ HUNGRY = {"eat memory": ({"memory": "64MiB"}, "status 1"), "eat processor time":
 def test_a_limit_of_its_pool_stops_a_worker_that_takes_too_much(rota, tmp_path, name):
     limits, end = HUNGRY[name]
     rota.apply({**JOBS[0], "timeout": "60s"}, JOBS[1])
-    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits), "good": good(tmp_path)}, **FAST)
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits), "good": good(tmp_path)}, cgroup="off",
+                     **FAST)
     row = rota.wait_history(do(rota, name), 40)
     assert row["outcome"] == "poison" and end in json.dumps(row["details"])
     assert_others_are_served(rota)
@@ -179,7 +259,8 @@ def test_a_limit_of_its_pool_stops_a_worker_that_takes_too_much(rota, tmp_path, 
 
 def test_limits_are_those_of_the_worker_from_its_beginning(rota, tmp_path):
     limits = {"memory": "1GiB", "cpu_seconds": 3600, "files": 100, "processes": 5000}
-    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits), "good": good(tmp_path)}, **FAST)
+    node = rota.node("n1", pools={"bad": pool("well", tmp_path, limits=limits), "good": good(tmp_path)}, cgroup="off",
+                     **FAST)
     node.wait_for_line("worker ready", count=3)
     pids = {entry["pool"]: entry["pid"] for entry in node.lines("worker ready")}
 

@@ -24,8 +24,8 @@ def leave(name, pid):
     os.rename(os.path.join(sys.argv[2], name + ".new"), os.path.join(sys.argv[2], name))
 
 
-def daemonize(name):
-    """A grandchild in a session of its own that nothing asks to end."""
+def daemonize(name, stranger=False):
+    """A grandchild in a session of its own that nothing asks to end; as a stranger with nothing of its parents'."""
     begun, begins = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -34,10 +34,29 @@ def daemonize(name):
                 signal.signal(number, signal.SIG_IGN)
             leave(name, os.getpid())
             os.write(begins, b"x")
+            if stranger:
+                os.execve("/bin/sleep", ["sleep", "3600"], {})
             time.sleep(3600)
         os._exit(0)
     os.wait()
     os.read(begun, 1)
+
+
+def run_away(name):
+    """Forks on and on, each child in a session of its own: a list of processes is hardly ever true when it is read. It
+    counts in a file, and gives up by itself after a minute."""
+    end = time.monotonic() + 60
+    counter = os.open(os.path.join(sys.argv[2], name), os.O_CREAT | os.O_WRONLY, 0o600)
+    count = 0
+    if os.fork() != 0:
+        return
+    while time.monotonic() < end:
+        os.setsid()
+        count += 1
+        os.pwrite(counter, str(count).encode(), 0)
+        if os.fork() != 0:
+            os._exit(0)
+    os._exit(0)
 
 
 def flood(line):
@@ -82,6 +101,12 @@ def act(run, data):
         os._exit(0)
     if do == "leave a daemon and hang":
         daemonize("daemon")
+        time.sleep(3600)
+    if do == "leave a stranger and hang":
+        daemonize("daemon", stranger=True)
+        time.sleep(3600)
+    if do == "run away":
+        run_away("count")
         time.sleep(3600)
     if do == "line":
         write(bytes.fromhex(data["hex"]) + b"\n")

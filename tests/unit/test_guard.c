@@ -333,6 +333,56 @@ static void guard_that_cannot_start_is_an_error(void **state)
     assert_string_equal(error.message, "guard: `/bin/true guard` ended at once");
 }
 
+/*
+ * Plays guard and worker in one: takes a run, and the worker is dead, for its memory. What limits
+ * the memory of a group is not at hand everywhere.
+ */
+#define FALSE_GUARD                                                                                \
+    "#!" PYTHON " -S\n"                                                                            \
+    "import json, os, socket, struct\n"                                                            \
+    "link = socket.socket(fileno=3)\n"                                                             \
+    "link.setblocking(True)\n"                                                                     \
+    "def tell(kind, number=0, status=0, cause=0):\n"                                               \
+    "    link.send(struct.pack('=IIiiiiI', kind, number, 0, status, 0, 0, cause))\n"               \
+    "tell(%d)\n"                                                                                   \
+    "for status in (9, 137 << 8):\n"                                                               \
+    "    while True:\n"                                                                            \
+    "        packet, fds, _, _ = socket.recv_fds(link, 65536, 1)\n"                                \
+    "        kind, number = struct.unpack('=II', packet[:8])\n"                                    \
+    "        if kind == %d or not packet: break\n"                                                 \
+    "    worker = os.fdopen(fds[0], 'r+b', buffering=0)\n"                                         \
+    "    tell(%d, number)\n"                                                                       \
+    "    worker.write(b'{\"type\":\"hello\",\"protocol\":1,\"handlers\":[\"a\"]}\\n')\n"           \
+    "    while b'\"run\"' not in worker.readline(): pass\n"                                        \
+    "    tell(%d, number, status, %d)\n"                                                           \
+    "link.recv(65536)\n"
+
+static void killed_for_its_memory_is_the_reason_of_its_run(void **state)
+{
+    struct fixture *f = *state;
+    char *text = mem_format(FALSE_GUARD, GUARD_READY, GUARD_SPAWN, GUARD_STARTED, GUARD_ENDED,
+                            GUARD_BY_MEMORY);
+    char *guard = write_file(f, "guard", text);
+    assert_int_equal(chmod(guard, 0755), 0);
+    snprintf(f->self, sizeof f->self, "%s", guard);
+    script_pool(f, 0, 1, "");
+    f->pools[0].limits.memory_bytes = 64 << 20;
+    start(f, 1);
+    static const char *const reasons[] = {
+        "killed: it used more memory than its pool's limit of 64 MiB",
+        "worker exited with status 137: what it started used more memory than its pool's limit of "
+        "64 MiB"};
+    for (int i = 0; i < 2; i++) {
+        WAIT(f, free_slots(f, 0) == 1);
+        assert_int_equal(give(f, i + 1, "a", "null"), 0);
+        struct outcome *outcome = wait_for_outcome(f, i + 1);
+        assert_int_equal(outcome->outcome, WORKER_CRASHED);
+        assert_string_equal(outcome->reason, reasons[i]);
+    }
+    free(guard);
+    free(text);
+}
+
 /* --- the guard alone, by its packets --- */
 
 static pid_t start_guard(struct fixture *f, int *ret_socket)
@@ -404,7 +454,7 @@ static void guard_waits_for_no_reader(void **state)
         assert_int_equal(recv(socket, &event, sizeof event, 0), sizeof event);
         started += event.type == GUARD_STARTED;
         ended += event.type == GUARD_ENDED;
-        by_lease += event.type == GUARD_ENDED && event.by_lease;
+        by_lease += event.type == GUARD_ENDED && event.cause == GUARD_BY_LEASE;
     }
     assert_int_equal(started, STARTS + 2);
     assert_int_equal(by_lease, 2);
@@ -446,6 +496,7 @@ int main(int argc, char **argv)
         TEST(orphans_of_living_workers_are_spared),
         TEST(end_of_all_workers_is_awaited),
         TEST(guard_that_cannot_start_is_an_error),
+        TEST(killed_for_its_memory_is_the_reason_of_its_run),
         TEST(guard_waits_for_no_reader),
         TEST(guard_passes_over_packets_that_are_none),
     };

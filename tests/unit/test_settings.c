@@ -292,6 +292,22 @@ static void workers_that_connect_need_an_address_and_on_tcp_a_token(void **state
                    "16 to 256 printable characters");
 }
 
+static void control_groups_are_automatic_off_or_in_a_directory(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"auto", "off", "/sys/fs/cgroup/rota"};
+    struct node_config config;
+    for (size_t i = 0; i < 3; i++) {
+        struct settings *settings = LOAD("--cgroup", good[i]);
+        assert_non_null(settings);
+        settings_node_config(settings, &config);
+        assert_string_equal(config.cgroup, good[i]);
+        settings_free(settings);
+    }
+    assert_refused(LOAD("--cgroup", "on"), "\"on\" is refused: write auto");
+    assert_refused(LOAD("--cgroup", ""), "is refused: write auto");
+}
+
 static void heartbeat_must_fit_twice_into_the_lease(void **state)
 {
     (void)state;
@@ -543,6 +559,7 @@ int main(void)
         TEST(identifiers_are_strict),
         TEST(listen_addresses_are_checked),
         TEST(workers_that_connect_need_an_address_and_on_tcp_a_token),
+        TEST(control_groups_are_automatic_off_or_in_a_directory),
         TEST(heartbeat_must_fit_twice_into_the_lease),
         TEST(file_errors_name_line_and_column),
         TEST(pools_are_read_and_the_built_in_one_stands_first),
