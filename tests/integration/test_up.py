@@ -202,13 +202,13 @@ def test_ctrl_c_waits_for_what_runs(start, directory):
 
 def test_a_second_ctrl_c_does_not_wait(start, directory):
     path, marks = job_that_takes(3600, directory)
-    up = start("-f", path)
+    up = start("-f", path, "--grace", "10m")
     wait_until(lambda: os.path.exists(f"{marks}/begun"), 30, up.text)
     up.process.send_signal(signal.SIGINT)
     up.wait_for("stopping")
     began = time.monotonic()
     up.stop()
-    assert time.monotonic() - began < 20  # the grace alone is longer
+    assert time.monotonic() - began < 120  # the grace alone is longer
     assert not os.path.exists(f"{marks}/done")
     assert up.left_over() == []
 
