@@ -1,5 +1,6 @@
 """How long it takes until work goes on, by the clock of the workers, with the lease and all other settings as
-they are by default. Prints a table; what is promised in docs/operating.md is asserted."""
+they are by default. Prints a table. What is promised in docs/operating.md is asserted with
+ROTA_TEST_FULL=1; on a machine that does much else, as with the default suite, a broken mechanism still shows."""
 
 import json
 import os
@@ -17,7 +18,7 @@ from waiting import wait_until
 TAKES_S = 120
 
 FULL = os.environ.get("ROTA_TEST_FULL") == "1"
-SANITIZED = os.environ.get("ROTA_TEST_SANITIZED") == "1"
+SLACK = 1 if FULL and os.environ.get("ROTA_TEST_SANITIZED") != "1" else 3
 ROUNDS = 5 if FULL else 3
 LEASE_S = 10.0  # the default
 BOUNDS = {
@@ -45,7 +46,7 @@ def table(request):
 
 def take(what, seconds):
     measured.setdefault(what, []).append(seconds)
-    assert SANITIZED or seconds < BOUNDS[what], f"{what}: {seconds:.2f} s"
+    assert seconds < BOUNDS[what] * SLACK, f"{what}: {seconds:.2f} s"
 
 
 def job(name, **more):
