@@ -25,7 +25,7 @@ CREATE TABLE rota.rate_due (
     started boolean NOT NULL DEFAULT false -- one of its runs was claimed at this time
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX rate_due_at ON rota.rate_due (at);
-CREATE INDEX rate_due_bucket ON rota.rate_due (bucket);
+CREATE INDEX rate_due_bucket ON rota.rate_due (bucket, at);
 
 -- The bucket of a run as its job is defined now; NULL if it has no rate.
 CREATE FUNCTION rota.run_bucket(job integer, trigger integer, run_data json) RETURNS bigint
@@ -74,7 +74,8 @@ BEGIN
           FROM head k JOIN rota.route r ON r.id = abs(k.route)
                CROSS JOIN LATERAL (
                SELECT p.id, p.held_due FROM rota.pending p
-                WHERE p.bucket = at_bucket AND p.held = 'R' AND p.route = k.route AND p.held_due <= clock_timestamp()
+                WHERE p.bucket = at_bucket AND p.held = 'R' AND p.route = k.route
+                  AND p.held_due <= (SELECT clock_timestamp()) -- once: the index ends there
                 ORDER BY p.held_due LIMIT room FOR UPDATE SKIP LOCKED) h
     ), given AS (
         UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
@@ -110,7 +111,7 @@ CREATE FUNCTION rota.rate_wake(at_most integer DEFAULT 100) RETURNS TABLE (looke
 LANGUAGE plpgsql AS $$
 DECLARE
     mine bigint[] := rota.lane_try(ARRAY(SELECT DISTINCT d.bucket
-                                           FROM (SELECT r.bucket FROM rota.rate_due r WHERE r.at <= clock_timestamp()
+                                           FROM (SELECT r.bucket FROM rota.rate_due r WHERE r.at <= (SELECT clock_timestamp())
                                                   ORDER BY r.at LIMIT at_most) d));
     one record;
     moment timestamptz;
@@ -132,7 +133,7 @@ BEGIN
         -- one snapshot: a start is unused, or its use is among the events, or both are for the next look. What
         -- comes in after this is about rows that we may not see: it stays.
         WITH event AS (
-            DELETE FROM rota.rate_due r WHERE r.bucket = ANY (mine) AND r.at <= clock_timestamp()
+            DELETE FROM rota.rate_due r WHERE r.bucket = ANY (mine) AND r.at <= (SELECT clock_timestamp())
             RETURNING r.bucket, r.at, r.started
         )
         SELECT b AS bucket, j.id IS NULL OR j.rate_limit IS NULL AS free, coalesce(j.held, false) AS paused, j.rate_burst AS burst,
@@ -159,7 +160,9 @@ BEGIN
         CONTINUE WHEN one.paused;
         first := rota.rate_first((one.bucket).bucket);
         CONTINUE WHEN first IS NULL;
-        first := greatest(first, moment + CASE WHEN one.free THEN interval '2 ms'
+        first := greatest(first, moment + CASE WHEN got = 0 AND level >= 1 AND first <= moment
+                                               THEN interval '100 ms' -- others have their rows locked
+                                               WHEN one.free THEN interval '2 ms'
                                                -- all it has are given: a claim will say so
                                                WHEN one.burst - one.unused - got < 1 THEN interval '500 ms'
                                                ELSE greatest(0.002, (1 - level + got) / one.per_second) * interval '1 s' END);
