@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SWEEP_US (5 * US_PER_SECOND)
+#define SWEEP_US    (5 * US_PER_SECOND)
+#define MANY_BEHIND 100 /* of a slice of 1000: the next one does not wait */
 
 struct sweep {
     int64_t next_boot_us;
@@ -38,6 +39,8 @@ static void on_rates(void *arg, const struct store_answer *answer)
     rate_next(node, node_database_now(node));
 }
 
+static void sweep_extras(struct node *node);
+
 static void on_extras(void *arg, const struct store_answer *answer)
 {
     struct node *node = arg;
@@ -49,6 +52,18 @@ static void on_extras(void *arg, const struct store_answer *answer)
         log_info(&node->log, "runs ended that were not started in time",
                  LOG_INT("runs", row_int64(answer->result, 0, 0)));
     node->sweep->extras_since = row_int64(answer->result, 0, 2);
+    if (row_int64(answer->result, 0, 1) >= MANY_BEHIND && node->sweep->extras_since != 0)
+        sweep_extras(node);
+}
+
+static void sweep_extras(struct node *node)
+{
+    struct store_params params = {0};
+    if (!node->member.leader || !store_ready(node->session))
+        return;
+    params_int64(&params, node->sweep->extras_since);
+    store_call(node->session, SQL_EXTRA_SWEEP, &params, 0, on_extras, node);
+    store_params_free(&params);
 }
 
 static void on_cancels(void *arg, const struct store_answer *answer)
@@ -71,12 +86,8 @@ static void sweep(struct node *node, bool rates, bool extras, bool cancels)
         store_call(node->session, SQL_RATE_SWEEP, NULL, 0, on_rates, node);
     if (cancels)
         store_call(node->session, SQL_CANCEL_SWEEP, NULL, 0, on_cancels, node);
-    if (!extras)
-        return;
-    struct store_params params = {0};
-    params_int64(&params, node->sweep->extras_since);
-    store_call(node->session, SQL_EXTRA_SWEEP, &params, 0, on_extras, node);
-    store_params_free(&params);
+    if (extras)
+        sweep_extras(node);
 }
 
 /* Columns as the end of node_heartbeat.sql lists them. */

@@ -34,7 +34,8 @@ ALTER TABLE rota.pending
     ADD COLUMN counted boolean NOT NULL DEFAULT false, -- its job has a max_pending
     ADD COLUMN bucket bigint,                          -- of its rate; held R until it is given a start
     DROP CONSTRAINT pending_held_check,
-    ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID;
+    ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID,
+    ADD CONSTRAINT pending_due CHECK (due >= '1970-01-01 00:00:00+00') NOT VALID; -- claims take minutes from it
 CREATE INDEX job_on_failure ON rota.job (on_failure) WHERE on_failure IS NOT NULL;
 CREATE INDEX pending_counted ON rota.pending (job_id) WHERE counted;
 CREATE INDEX pending_after ON rota.pending (id) WHERE held = 'A';
@@ -104,6 +105,36 @@ CREATE TABLE rota.run_after (
     PRIMARY KEY (needs, run_id)
 );
 CREATE INDEX run_after_run ON rota.run_after (run_id);
+
+-- ---- what cannot be read ----
+
+-- As in 0002, but what holds something that no text can (\u0000, half of a surrogate pair) has no value: it
+-- must not keep others from being claimed, or a manifest from being applied.
+CREATE OR REPLACE FUNCTION rota.lane_value(pointer text, run_data json, trigger_data json, job_data json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    path text[] := ARRAY(SELECT replace(replace(p.step, '~1', '/'), '~0', '~')
+                           FROM unnest(string_to_array(substr(pointer, 2), '/')) WITH ORDINALITY AS p(step, place)
+                          ORDER BY p.place);
+BEGIN
+    IF json_typeof(run_data) = 'object' AND run_data -> path[1] IS NOT NULL THEN
+        RETURN run_data #>> path;
+    ELSIF json_typeof(trigger_data) = 'object' AND trigger_data -> path[1] IS NOT NULL THEN
+        RETURN trigger_data #>> path;
+    END IF;
+    RETURN job_data #>> path;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    RETURN NULL;
+END $$;
+
+-- A member of what a worker has said; NULL, too, where anything in all of it cannot be read.
+CREATE FUNCTION rota.json_part(whole json, name text) RETURNS json
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN whole -> name;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    RETURN NULL;
+END $$;
 
 -- ---- where a run is ----
 
@@ -324,8 +355,8 @@ BEGIN
         RAISE EXCEPTION 'priority % is refused: it is a number from 1 to 100', priority USING ERRCODE = '22023';
     ELSIF mode IS NOT NULL AND mode NOT IN ('reject', 'existing', 'replace', 'keep_time') THEN
         RAISE EXCEPTION 'on_conflict "%" is refused: write reject, existing, replace or keep_time', mode USING ERRCODE = '22023';
-    ELSIF due = 'infinity' OR due = '-infinity' THEN
-        RAISE EXCEPTION 'run_at must be a time, not %', due USING ERRCODE = '22023';
+    ELSIF due < '1970-01-01 00:00:00+00' OR due >= '10000-01-01 00:00:00+00' THEN -- what is reckoned from it is a time, too
+        RAISE EXCEPTION 'run_at must be a time from 1970 to 9999, not %', due USING ERRCODE = '22023';
     ELSIF expires_in <= interval '0' THEN
         RAISE EXCEPTION 'expires_in must be longer than nothing' USING ERRCODE = '22023';
     END IF;
@@ -346,6 +377,7 @@ BEGIN
     bodies := enqueue_runs.data;
 
     IF keys IS NULL AND j.unique_key IS NOT NULL THEN
+        PERFORM d.one::jsonb FROM unnest(enqueue_runs.data) AS d(one); -- no key is read from what cannot be read: 22P05
         keys := ARRAY(SELECT CASE WHEN length(v.key) > 254 THEN md5(v.key) ELSE nullif(v.key, '') END
                         FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place)
                              CROSS JOIN LATERAL (SELECT CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
@@ -681,11 +713,13 @@ BEGIN
                                   WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at LIMIT 1000)
                    ORDER BY p.id FOR UPDATE SKIP LOCKED);
     expired := rota.pending_end(late, 'expired', 'it was not started in time');
-    slice := ARRAY(SELECT x.run_id FROM (SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since
-                                         UNION SELECT u.run_id FROM rota.unique_key u WHERE u.run_id > since) x
-                    ORDER BY x.run_id LIMIT 100);
-    next_since := CASE WHEN cardinality(slice) < 100 THEN 0 ELSE slice[100] END;
-    stale := ARRAY(SELECT s.id FROM unnest(slice) AS s(id) WHERE coalesce(rota.run_place(s.id), 'over') = 'over');
+    slice := ARRAY(SELECT x.run_id
+                     FROM ((SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since ORDER BY k.run_id LIMIT 1000)
+                           UNION
+                           (SELECT u.run_id FROM rota.unique_key u WHERE u.run_id > since ORDER BY u.run_id LIMIT 1000)) x
+                    ORDER BY x.run_id LIMIT 1000);
+    next_since := CASE WHEN cardinality(slice) < 1000 THEN 0 ELSE slice[1000] END;
+    stale := rota.runs_over(slice);
     DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
     left_behind := rota.keys_free(stale);
     RETURN NEXT;

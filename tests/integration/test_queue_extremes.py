@@ -1,0 +1,143 @@
+"""What must not bring the queue to a stop: times nothing can be reckoned from, data the database cannot look
+into, and transactions that stay open."""
+
+import os
+import sys
+import threading
+
+import psycopg
+import pytest
+
+from manifests import job
+from waiting import wait_until
+
+ODD_WORKER = os.path.join(os.path.dirname(__file__), "..", "lib", "odd_worker.py")
+UNREADABLE = ['"a\\u0000b"', '"\\ud800"']  # JSON, but nothing that a text of PostgreSQL can hold
+
+
+@pytest.fixture
+def odd(tmp_path):
+    return {"pools": {"odd": {"command": [sys.executable, "-S", "-E", ODD_WORKER, "odd", "4", str(tmp_path / "odd-lines")]}}}
+
+
+# --- times ---
+
+@pytest.mark.parametrize("when", ["4714-11-24 00:00:00+00 BC", "1969-12-31 23:59:59+00", "10000-01-01 00:00:00+00",
+                                  "294276-12-31 00:00:00+00"])
+def test_a_time_that_nothing_can_be_reckoned_from_is_refused(rota, when):
+    rota.apply(job("a"))
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="run_at must be a time from 1970 to 9999"):
+        rota.db.execute("SELECT rota.enqueue('a', run_at => %s)", (when,))
+
+
+def test_a_row_with_such_a_time_is_refused_as_claims_would_fail_on_it(rota):
+    rota.apply(job("a"))
+    with pytest.raises(psycopg.errors.CheckViolation, match="pending_due"):
+        rota.db.execute("INSERT INTO rota.pending (route, due, job_id, scheduled_at) "
+                        "SELECT 1, '4714-11-24 00:00:00+00 BC', id, now() FROM rota.job")
+
+
+@pytest.mark.parametrize("how_long", ["36501d", "106751991d"])
+def test_a_run_that_snoozes_for_ever_waits_and_is_not_stuck(rota, odd, how_long):
+    rota.apply(job("a", handler="odd", data={"do": "snooze", "answer": {"for": how_long}}))
+    rota.node(**odd)
+    run, = rota.enqueue("a")
+    wait_until(lambda: rota.rows("SELECT 1 FROM rota.pending WHERE id = %s AND due > now() + interval '99 years'", run), 15,
+               lambda: f"it to wait: {rota.where(run)}")
+    assert rota.run("cancel", str(run)).stdout.split() == [str(run), "cancelled"]
+
+
+# --- data ---
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_data_of_a_trigger_that_cannot_be_read_stop_no_other_trigger(rota, odd, text):
+    manifest = os.path.join(rota.directory, "unreadable.json")
+    with open(manifest, "w", encoding="utf-8") as file:
+        file.write('{"source": "test", "jobs": [{"name": "bad", "handler": "odd", "rate": '
+                   '{"limit": 1000, "per": "1s", "key": "/customer"}, "triggers": '
+                   '[{"name": "bad", "every": "200ms", "data": {"customer": 1, "x": %s}}]}, '
+                   '{"name": "good", "handler": "odd", "triggers": [{"name": "good", "every": "200ms"}]}]}' % text)
+    rota.run("apply", "-f", manifest)
+    rota.node(**odd)
+    for name in ("good", "bad"):
+        wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history WHERE task = %s", name) > 1, 15,
+                   f"{name} to have run")
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_job_gets_a_lane_and_a_rate_though_runs_with_such_data_wait(rota, text):
+    rota.apply(job("a"), job("b"))
+    for name in "ab":
+        rota.run("enqueue", name, "--data", '{"customer": 1, "x": %s}' % text)
+    rota.apply(job("a", concurrency={"limit": 1, "key": "/customer"}),
+               job("b", rate={"limit": 1, "per": "1m", "key": "/customer"}))
+    assert rota.value("SELECT count(*) FROM rota.pending WHERE lane IS NOT NULL") == 1
+    assert rota.value("SELECT count(*) FROM rota.pending WHERE bucket IS NOT NULL") == 1
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_such_data_are_refused_where_a_key_is_to_be_read_from_them(rota, text):
+    rota.apply(job("a", unique={"key": "/customer"}))
+    refused = rota.run("enqueue", "a", "--data", '{"customer": 1, "x": %s}' % text, check=False)
+    assert refused.returncode == 1 and "nicode" in refused.stderr
+    assert rota.open_runs() == 0
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_failure_is_told_whatever_its_details_are(rota, odd, text):
+    rota.apply(job("told"), job("a", handler="odd", on_failure="told"))
+    rota.node(**odd)
+    run = rota.value("SELECT e.run_id FROM rota.enqueue_runs('a', ARRAY[%s]::json[], NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
+                     "NULL) e", '{"do": "fail", "answer": {"message": "broken", "ex_data": {"x": %s}}}' % text)
+    wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history WHERE task = 'told'") == 1, 15, "who is told to run")
+    details = rota.value("SELECT task_details::text FROM rota.task_history WHERE id = %s", run)
+    assert "ex-data" in details, "it was written with all that was said"
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_who_waits_for_a_run_sees_its_end_whatever_its_details_are(rota, odd, text):
+    rota.apply(job("a", handler="odd"))
+    rota.node(**odd)
+    done = rota.run("enqueue", "a", "--data", '{"do": "echo", "x": %s}' % text, "--wait", "20s", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- transactions that stay open ---
+
+def test_a_row_that_somebody_has_locked_is_not_looked_for_again_and_again(rota):
+    rota.apply(job("a", rate={"limit": 1000, "per": "1s"}))
+    run = rota.value("SELECT rota.enqueue('a')")
+    with psycopg.connect(rota.url) as other:
+        other.execute("SELECT FROM rota.pending WHERE id = %s FOR UPDATE", (run,))
+        looked, pause = rota.rows("SELECT w.looked, extract(epoch FROM w.next_at - clock_timestamp()) FROM rota.rate_wake(32) w")[0]
+        assert looked == 1 and 0.05 < pause < 1, pause
+    wait_until(lambda: rota.value("SELECT w.plain FROM rota.rate_wake(32) w") == 1, 5, "its start")
+
+
+def test_a_checkpoint_that_was_being_written_when_its_node_died_is_taken_over(rota):
+    rota.apply(job("a"))
+    rota.db.execute("""
+        INSERT INTO rota.node (name) VALUES ('dead');
+        INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid)
+        VALUES ('dead', 'running', now() - interval '1 hour', '1', 'host', 1)""")
+    run = rota.value("SELECT nextval('rota.run_id')")
+    rota.db.execute("""
+        INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
+                                  attempts, crashes, missed, recovering, data, checkpoints, earlier)
+        SELECT i.id, B'1', ARRAY[%s::bigint], ARRAY[(SELECT min(id) FROM rota.route)], ARRAY[now()], ARRAY[j.id],
+               ARRAY[NULL::integer], ARRAY[now()], ARRAY[now()], ARRAY[1::smallint], ARRAY[0::smallint], ARRAY[0],
+               ARRAY[false], ARRAY[NULL::json], ARRAY[NULL::json], ARRAY[NULL::jsonb]
+          FROM rota.incarnation i, rota.job j""", (run,))
+    def recover():
+        with psycopg.connect(rota.url, autocommit=True) as db:
+            db.execute("SELECT FROM rota.recover((SELECT id FROM rota.incarnation))")
+
+    recovery = threading.Thread(target=recover)
+    with psycopg.connect(rota.url) as writer:
+        writer.execute("""WITH said AS (SELECT FROM rota.receipt FOR KEY SHARE)
+                          INSERT INTO rota.run_extra (run_id, checkpoint) SELECT %s, '{"at": 7}' FROM said""", (run,))
+        recovery.start()
+        wait_until(lambda: rota.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                      "AND wait_event_type = 'Lock'") == 1, 1, "the recovery to wait for it")
+    recovery.join()
+    assert rota.rows("SELECT id, checkpoint FROM rota.pending") == [(run, {"at": 7})]
