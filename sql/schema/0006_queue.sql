@@ -547,11 +547,12 @@ $$;
 -- These runs are over: lets those go that waited for one of them and wait for nothing more, and ends those
 -- whose condition cannot be met any more, and who waited for them in turn. patient: who is locked by somebody
 -- else is waited for, though not for long (55P03); otherwise he is left to the sweep. Returns how many it let
--- go and how many it ended.
+-- go and how many it ended: after 5000 of them it leaves the others to the sweep, as nodes wait for the answer.
 CREATE FUNCTION rota.after_resolve(done bigint[], patient boolean) RETURNS TABLE (released bigint, ended bigint)
 LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     resolved bigint[];
+    seen bigint;
     waiters bigint[];
     refused bigint[];
 BEGIN
@@ -563,11 +564,14 @@ BEGIN
         resolved := rota.runs_over(resolved);
         EXIT WHEN cardinality(resolved) = 0;
         -- locked first: who resolves the other half of the same run's needs comes before us or after us
-        waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved));
         IF patient THEN
+            waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved) LIMIT 5000);
+            seen := cardinality(waiters);
             waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE);
-        ELSE
-            waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE SKIP LOCKED);
+        ELSE -- those that are locked do not count
+            waiters := ARRAY(SELECT p.id FROM rota.run_after a JOIN rota.pending p ON p.id = a.run_id
+                              WHERE a.needs = ANY (resolved) LIMIT 5000 FOR UPDATE OF p SKIP LOCKED);
+            seen := cardinality(waiters);
         END IF;
         -- those that came in since then are not among the waiters: they are left to the sweep
         refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
@@ -575,11 +579,13 @@ BEGIN
                             AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
         ended := ended + rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
         DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters);
-        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
-           AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
+        IF seen < 5000 THEN
+            DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
+               AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
+        END IF;
         released := released + rota.after_release(waiters);
         done := refused;
-        EXIT WHEN cardinality(done) = 0;
+        EXIT WHEN cardinality(done) = 0 OR released + ended >= 5000;
     END LOOP;
     RETURN NEXT;
 END $$;
@@ -617,7 +623,8 @@ BEGIN
 END $$;
 
 -- For the leader, while anybody waits: looks after a slice, beyond `since`, of what is waited for, and after
--- those whose waits are gone. Returns what it did, and where the next slice begins (0: that was all).
+-- those whose waits are gone. Returns what it did, and where the next slice begins (0: that was all; -1: at the
+-- beginning, as this one had more than is done at once).
 CREATE FUNCTION rota.after_sweep(since bigint) RETURNS TABLE (released bigint, ended bigint, next_since bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -626,7 +633,9 @@ DECLARE
 BEGIN
     next_since := CASE WHEN cardinality(slice) < 500 THEN 0 ELSE slice[500] END;
     SELECT r.released, r.ended INTO released, ended FROM rota.after_resolve(slice, false) r;
-    IF next_since = 0 THEN
+    IF released + ended >= 5000 THEN
+        next_since := -1;
+    ELSIF next_since = 0 THEN
         free := ARRAY(SELECT p.id FROM rota.pending p
                        WHERE p.held = 'A' AND NOT EXISTS (SELECT FROM rota.run_after a WHERE a.run_id = p.id)
                        ORDER BY p.id LIMIT 500 FOR UPDATE SKIP LOCKED);

@@ -102,6 +102,30 @@ def test_who_waits_for_a_run_sees_its_end_whatever_its_details_are(rota, odd, te
     assert done.returncode == 0, done.stderr
 
 
+# --- numbers ---
+
+@pytest.mark.parametrize("status, outcome", [("success", "due"), ("failed", "cancelled")])
+def test_many_who_wait_for_one_run_are_let_go_or_ended_in_turns(rota, status, outcome):
+    """Claims, or a lease, would wait for all of them otherwise."""
+    rota.apply(job("a"))
+    need = rota.value("SELECT rota.enqueue('a')")
+    rota.db.execute("SELECT FROM rota.enqueue_runs('a', array_fill(NULL::json, ARRAY[12000]), NULL, NULL, NULL, NULL, ARRAY[%s]::bigint[], "
+                    "false, NULL, NULL, NULL)", (need,))
+    rota.db.execute("INSERT INTO rota.task_history (id, task, ended_at, status, outcome, attempt, scheduled_at) "
+                    "VALUES (%s, 'a', now(), %s, '', 1, now())", (need, status))
+    rota.db.execute("DELETE FROM rota.pending WHERE id = %s", (need,))
+    turns = [sum(rota.rows("SELECT r.released, r.ended FROM rota.after_resolve(ARRAY[%s]::bigint[], true) r", need)[0])]
+    since = -1
+    while since != 0:
+        released, ended, since = rota.rows("SELECT * FROM rota.after_sweep(%s)", since)[0]
+        turns.append(released + ended)
+    assert turns == [5000, 5000, 2000]
+    assert rota.value("SELECT count(*) FROM rota.run_after") == 0
+    done = {"due": "SELECT count(*) FROM rota.pending WHERE held IS NULL AND due <= now()",
+            "cancelled": "SELECT count(*) FROM rota.task_history WHERE outcome = 'cancelled'"}
+    assert rota.value(done[outcome]) == 12000
+
+
 # --- transactions that stay open ---
 
 def test_a_row_that_somebody_has_locked_is_not_looked_for_again_and_again(rota):
