@@ -16,7 +16,8 @@
 
 struct sweep {
     int64_t next_boot_us;
-    int64_t extras_since; /* where the next slice of extras begins */
+    int64_t extras_since; /* where the next slice of extras begins, */
+    int64_t rates_since;  /* and of rates */
 };
 
 static void on_error(struct node *node, const struct rota_error *error)
@@ -32,11 +33,20 @@ static void on_rates(void *arg, const struct store_answer *answer)
         return;
     }
     int64_t missing = row_int64(answer->result, 0, 0);
+    node->sweep->rates_since = row_int64(answer->result, 0, 1);
     if (missing == 0)
         return;
     log_info(&node->log, "runs that wait for their rate are looked at again",
              LOG_INT("buckets", missing));
     rate_next(node, node_database_now(node));
+}
+
+static void sweep_rates(struct node *node)
+{
+    struct store_params params = {0};
+    params_int64(&params, node->sweep->rates_since);
+    store_call(node->session, SQL_RATE_SWEEP, &params, 0, on_rates, node);
+    store_params_free(&params);
 }
 
 static void sweep_extras(struct node *node);
@@ -83,7 +93,7 @@ static void sweep(struct node *node, bool rates, bool extras, bool cancels)
         return;
     node->sweep->next_boot_us = now + SWEEP_US;
     if (rates)
-        store_call(node->session, SQL_RATE_SWEEP, NULL, 0, on_rates, node);
+        sweep_rates(node);
     if (cancels)
         store_call(node->session, SQL_CANCEL_SWEEP, NULL, 0, on_cancels, node);
     if (extras)
@@ -121,6 +131,7 @@ bool queue_notified(struct node *node, const char *payload)
 void queue_new(struct node *node)
 {
     node->sweep = mem_alloc(sizeof *node->sweep);
+    node->sweep->rates_since = INT64_MIN;
     rate_new(node);
     after_new(node);
     cancel_new(node);

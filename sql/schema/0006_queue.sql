@@ -552,6 +552,7 @@ CREATE FUNCTION rota.after_resolve(done bigint[], patient boolean) RETURNS TABLE
 LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     resolved bigint[];
+    failed bigint[];
     seen bigint;
     waiters bigint[];
     refused bigint[];
@@ -559,26 +560,35 @@ BEGIN
     released := 0;
     ended := 0;
     LOOP
-        resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs = ANY (done));
+        resolved := ARRAY(SELECT d.id FROM unnest(done) AS d(id)
+                           CROSS JOIN LATERAL (SELECT FROM rota.run_after a WHERE a.needs = d.id LIMIT 1) waited);
         EXIT WHEN cardinality(resolved) = 0; -- nobody waits for them, as a rule
         resolved := rota.runs_over(resolved);
         EXIT WHEN cardinality(resolved) = 0;
+        failed := ARRAY(SELECT r.id FROM unnest(resolved) AS r(id)
+                         WHERE NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = r.id AND h.status = 'success'));
         -- locked first: who resolves the other half of the same run's needs comes before us or after us
         IF patient THEN
-            waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved) LIMIT 5000);
+            waiters := ARRAY(SELECT w.run_id FROM unnest(resolved) AS r(id) CROSS JOIN LATERAL (
+                                    SELECT a.run_id FROM rota.run_after a WHERE a.needs = r.id ORDER BY a.run_id) w LIMIT 5000);
             seen := cardinality(waiters);
             waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE);
         ELSE -- those that are locked do not count
-            waiters := ARRAY(SELECT p.id FROM rota.run_after a JOIN rota.pending p ON p.id = a.run_id
-                              WHERE a.needs = ANY (resolved) LIMIT 5000 FOR UPDATE OF p SKIP LOCKED);
+            waiters := ARRAY(SELECT l.id FROM unnest(resolved) AS r(id) CROSS JOIN LATERAL (
+                                    SELECT a.run_id FROM rota.run_after a WHERE a.needs = r.id ORDER BY a.run_id) w
+                                    CROSS JOIN LATERAL (
+                                    SELECT p.id FROM rota.pending p WHERE p.id = w.run_id FOR UPDATE SKIP LOCKED) l LIMIT 5000);
             seen := cardinality(waiters);
         END IF;
         -- those that came in since then are not among the waiters: they are left to the sweep
-        refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
-                          WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters) AND NOT a.any_outcome
-                            AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
+        refused := ARRAY(SELECT DISTINCT w.id FROM unnest(waiters) AS w(id) CROSS JOIN LATERAL (
+                                SELECT FROM rota.run_after a
+                                 WHERE a.run_id = w.id AND a.needs = ANY (failed) AND NOT a.any_outcome LIMIT 1) one);
         ended := ended + rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
-        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters);
+        DELETE FROM rota.run_after a
+         WHERE a.ctid = ANY (ARRAY(SELECT k.ctid FROM unnest(waiters) AS w(id) CROSS JOIN LATERAL (
+                                          SELECT x.ctid FROM rota.run_after x
+                                           WHERE x.run_id = w.id AND x.needs = ANY (resolved) OFFSET 0) k));
         IF seen < 5000 THEN
             DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
                AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
@@ -628,7 +638,14 @@ END $$;
 CREATE FUNCTION rota.after_sweep(since bigint) RETURNS TABLE (released bigint, ended bigint, next_since bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    slice bigint[] := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs > since ORDER BY a.needs LIMIT 500);
+    slice bigint[] := ARRAY(
+        WITH RECURSIVE need AS ( -- each once, however many wait for it
+            (SELECT a.needs FROM rota.run_after a WHERE a.needs > since ORDER BY a.needs LIMIT 1)
+            UNION ALL
+            SELECT n.needs FROM need k CROSS JOIN LATERAL (
+                   SELECT a.needs FROM rota.run_after a WHERE a.needs > k.needs ORDER BY a.needs LIMIT 1) n
+        )
+        SELECT k.needs FROM need k LIMIT 500);
     free bigint[];
 BEGIN
     next_since := CASE WHEN cardinality(slice) < 500 THEN 0 ELSE slice[500] END;

@@ -198,30 +198,40 @@ LANGUAGE sql VOLATILE AS $$
     HAVING count(*) > 0
 $$;
 
--- For the leader: looks after buckets whose event was lost, and now and then forgets those that are full and
--- idle. Returns how many events were missing: none, unless a waiting run was taken away in between.
-CREATE FUNCTION rota.rate_sweep() RETURNS bigint
+-- For the leader: looks after a slice, beyond `since`, of the buckets whose event was lost, and now and then
+-- forgets those that are full and idle. Returns how many events were missing: none, unless a waiting run was
+-- taken away in between; and where the next slice begins.
+CREATE FUNCTION rota.rate_sweep(since bigint) RETURNS TABLE (missing bigint, next_since bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    missing bigint;
+    first CONSTANT bigint := '-9223372036854775808';
     idle bigint[];
 BEGIN
     WITH RECURSIVE waiting AS ( -- each bucket once
-        (SELECT p.bucket, p.job_id FROM rota.pending p WHERE p.held = 'R' ORDER BY p.bucket LIMIT 1)
+        (SELECT p.bucket, p.job_id FROM rota.pending p WHERE p.bucket > since AND p.held = 'R' ORDER BY p.bucket LIMIT 1)
         UNION ALL
         SELECT n.bucket, n.job_id FROM waiting k CROSS JOIN LATERAL (
                SELECT p.bucket, p.job_id FROM rota.pending p
                 WHERE p.bucket > k.bucket AND p.held = 'R' ORDER BY p.bucket LIMIT 1) n
+    ), slice AS MATERIALIZED (
+        SELECT w.bucket, w.job_id FROM waiting w LIMIT 5000
     ), told AS (
         INSERT INTO rota.rate_due (at, bucket, job_id)
-        SELECT now(), w.bucket, w.job_id FROM waiting w
-         WHERE NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = w.bucket)
+        SELECT now(), w.bucket, w.job_id FROM slice w
+         WHERE (NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = w.bucket)
+                -- the clock has been set back, and the event is as far ahead
+                OR EXISTS (SELECT FROM rota.rate_bucket b WHERE b.bucket = w.bucket AND b.as_of > clock_timestamp() + interval '5 s'))
            AND NOT EXISTS (SELECT FROM rota.job j WHERE j.id = w.job_id AND j.held)
         RETURNING 1
     )
-    SELECT count(*) INTO missing FROM told;
-    IF extract(epoch FROM clock_timestamp())::bigint % 60 < 6 THEN -- it is called about every 5 s
-        idle := rota.lane_try(ARRAY(SELECT b.bucket FROM rota.rate_bucket b WHERE b.as_of < now() - interval '1 minute' LIMIT 1000));
+    SELECT (SELECT count(*) FROM told), CASE WHEN count(*) < 5000 THEN first ELSE max(s.bucket) END
+      INTO missing, next_since FROM slice s;
+    IF extract(epoch FROM clock_timestamp())::bigint % 20 < 6 THEN -- it is called about every 5 s
+        idle := rota.lane_try(ARRAY(SELECT b.bucket FROM rota.rate_bucket b LEFT JOIN rota.job j ON j.id = b.job_id
+                                     WHERE b.as_of < now() - interval '1 minute'
+                                       AND coalesce(b.tokens + extract(epoch FROM now() - b.as_of)
+                                                               * j.rate_limit / (j.rate_per_ms / 1000.0) >= j.rate_burst, true)
+                                     LIMIT 1000));
         DELETE FROM rota.rate_bucket b
          WHERE b.bucket = ANY (idle)
            AND NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = b.bucket)
@@ -232,7 +242,7 @@ BEGIN
                               AND b.tokens + extract(epoch FROM now() - b.as_of) * j.rate_limit / (j.rate_per_ms / 1000.0)
                                   < j.rate_burst);
     END IF;
-    RETURN missing;
+    RETURN NEXT;
 END $$;
 
 -- After an apply: what waits of jobs whose rate or key has changed waits at its bucket of now.

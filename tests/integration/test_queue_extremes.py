@@ -102,6 +102,17 @@ def test_who_waits_for_a_run_sees_its_end_whatever_its_details_are(rota, odd, te
     assert done.returncode == 0, done.stderr
 
 
+def test_a_clock_that_is_set_back_does_not_keep_a_rate_from_giving_starts(rota):
+    rota.apply(job("a", rate={"limit": 10, "per": "1s", "burst": 1}))
+    rota.db.execute("SELECT FROM rota.enqueue_many('a', '{\"{}\",\"{}\"}')")
+    assert rota.value("SELECT w.plain FROM rota.rate_wake(32) w") == 1
+    rota.db.execute("UPDATE rota.rate_bucket SET as_of = as_of + interval '1 hour'")
+    rota.db.execute("UPDATE rota.rate_due SET at = at + interval '1 hour'")
+    rota.db.execute("DELETE FROM rota.pending WHERE held IS NULL")
+    assert rota.value("SELECT s.missing FROM rota.rate_sweep(%s) s", -2**63) == 1
+    wait_until(lambda: rota.value("SELECT w.plain FROM rota.rate_wake(32) w") == 1, 5, "the next start")
+
+
 # --- numbers ---
 
 @pytest.mark.parametrize("status, outcome", [("success", "due"), ("failed", "cancelled")])
@@ -124,6 +135,19 @@ def test_many_who_wait_for_one_run_are_let_go_or_ended_in_turns(rota, status, ou
     done = {"due": "SELECT count(*) FROM rota.pending WHERE held IS NULL AND due <= now()",
             "cancelled": "SELECT count(*) FROM rota.task_history WHERE outcome = 'cancelled'"}
     assert rota.value(done[outcome]) == 12000
+
+
+def test_buckets_are_swept_in_slices_each_of_them_once(rota):
+    """Of six thousand whose event was lost, all get another, in two turns."""
+    rota.apply(job("a", rate={"limit": 1, "per": "1m", "key": "/k"}))
+    rota.db.execute("SELECT FROM rota.enqueue_many('a', ARRAY(SELECT jsonb_build_object('k', g) FROM generate_series(1, 6000) g))")
+    rota.db.execute("DELETE FROM rota.rate_due")
+    turns, since = [], -2**63
+    while not turns or since != -2**63:
+        missing, since = rota.rows("SELECT * FROM rota.rate_sweep(%s)", since)[0]
+        turns.append(missing)
+    assert turns == [5000, 1000]
+    assert rota.value("SELECT count(DISTINCT bucket) FROM rota.rate_due") == 6000
 
 
 # --- transactions that stay open ---
