@@ -12,16 +12,16 @@
 
 ALTER TABLE rota.job
     ADD COLUMN max_pending integer CHECK (max_pending >= 1),   -- enqueueing beyond it is refused; NULL: no limit
-    ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms > 0), -- a run not started so long after its due time is dropped
+    ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms BETWEEN 1 AND 3153600000000), -- a run not started so long after its due time is dropped
     ADD COLUMN on_failure text -- the job that is told of each final failure
         CONSTRAINT job_told REFERENCES rota.job (name) DEFERRABLE INITIALLY DEFERRED,
     ADD COLUMN rate_limit integer CHECK (rate_limit >= 1),     -- starts per rate_per_ms, of each key
-    ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms >= 1),
+    ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms BETWEEN 1 AND 31622400000),
     ADD COLUMN rate_burst integer CHECK (rate_burst >= 1),     -- starts at once after a quiet time
     ADD COLUMN rate_key text,                                  -- JSON pointer into the data; NULL: one bucket
     ADD COLUMN unique_key text,                                -- JSON pointer into the data; '': the whole data
     ADD COLUMN unique_until text CHECK (unique_until IN ('started', 'finished')),
-    ADD COLUMN unique_for_ms bigint CHECK (unique_for_ms > 0), -- the key is held at least so long
+    ADD COLUMN unique_for_ms bigint CHECK (unique_for_ms BETWEEN 1 AND 3153600000000), -- the key is held at least so long
     ADD COLUMN unique_conflict text CHECK (unique_conflict IN ('reject', 'existing', 'replace', 'keep_time')),
     ADD CONSTRAINT job_rate CHECK ((rate_limit IS NULL) = (rate_per_ms IS NULL) AND (rate_limit IS NULL) = (rate_burst IS NULL)
                                    AND (rate_key IS NULL OR rate_limit IS NOT NULL));
@@ -734,10 +734,11 @@ DECLARE
     slice bigint[];
     stale bigint[];
 BEGIN
-    late := ARRAY(SELECT p.id FROM rota.pending p
-                   WHERE p.id IN (SELECT x.run_id FROM rota.run_extra x
-                                  WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at LIMIT 1000)
-                   ORDER BY p.id FOR UPDATE SKIP LOCKED);
+    late := ARRAY(SELECT w.id -- those that wait: what such nodes have claimed is passed over
+                    FROM (SELECT x.run_id FROM rota.run_extra x
+                           WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at) e
+                         CROSS JOIN LATERAL (SELECT p.id FROM rota.pending p WHERE p.id = e.run_id FOR UPDATE SKIP LOCKED) w
+                   LIMIT 1000);
     expired := rota.pending_end(late, 'expired', 'it was not started in time');
     slice := ARRAY(SELECT x.run_id
                      FROM ((SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since ORDER BY k.run_id LIMIT 1000)

@@ -20,6 +20,25 @@ def odd(tmp_path):
     return {"pools": {"odd": {"command": [sys.executable, "-S", "-E", ODD_WORKER, "odd", "4", str(tmp_path / "odd-lines")]}}}
 
 
+def claimed(rota, count):
+    """Runs of the only job, in a receipt of a node that is dead, as one would leave it that knows no extras."""
+    rota.db.execute("""
+        INSERT INTO rota.node (name) VALUES ('dead');
+        INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid)
+        VALUES ('dead', 'running', now() - interval '1 hour', '1', 'host', 1)""")
+    return rota.value("""
+        INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
+                                  attempts, crashes, missed, recovering, data, checkpoints, earlier)
+        SELECT i.id, repeat('1', n)::varbit, ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, n)),
+               array_fill((SELECT min(id) FROM rota.route), ARRAY[n]), array_fill(now(), ARRAY[n]), array_fill(j.id, ARRAY[n]),
+               array_fill(NULL::integer, ARRAY[n]), array_fill(now(), ARRAY[n]), array_fill(now(), ARRAY[n]),
+               array_fill(1::smallint, ARRAY[n]), array_fill(0::smallint, ARRAY[n]), array_fill(0, ARRAY[n]),
+               array_fill(false, ARRAY[n]), array_fill(NULL::json, ARRAY[n]), array_fill(NULL::json, ARRAY[n]),
+               array_fill(NULL::jsonb, ARRAY[n])
+          FROM rota.incarnation i, rota.job j, (SELECT %s::integer AS n) number
+        RETURNING ids""", count)
+
+
 # --- times ---
 
 @pytest.mark.parametrize("when", ["4714-11-24 00:00:00+00 BC", "1969-12-31 23:59:59+00", "10000-01-01 00:00:00+00",
@@ -150,6 +169,15 @@ def test_buckets_are_swept_in_slices_each_of_them_once(rota):
     assert rota.value("SELECT count(DISTINCT bucket) FROM rota.rate_due") == 6000
 
 
+def test_what_older_nodes_have_claimed_does_not_hide_what_expires(rota):
+    rota.apply(job("a"))
+    late = rota.value("SELECT rota.enqueue('a', run_at => now() - interval '1 hour', expires_in => '1 minute')")
+    rota.db.execute("INSERT INTO rota.run_extra (run_id, expires_at) SELECT unnest(%s::bigint[]), now() - interval '2 hours'",
+                    (claimed(rota, 1001),))
+    assert rota.value("SELECT s.expired FROM rota.extra_sweep(0) s") == 1
+    assert rota.history(late)["outcome"] == "expired"
+
+
 # --- transactions that stay open ---
 
 def test_a_row_that_somebody_has_locked_is_not_looked_for_again_and_again(rota):
@@ -164,18 +192,8 @@ def test_a_row_that_somebody_has_locked_is_not_looked_for_again_and_again(rota):
 
 def test_a_checkpoint_that_was_being_written_when_its_node_died_is_taken_over(rota):
     rota.apply(job("a"))
-    rota.db.execute("""
-        INSERT INTO rota.node (name) VALUES ('dead');
-        INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid)
-        VALUES ('dead', 'running', now() - interval '1 hour', '1', 'host', 1)""")
-    run = rota.value("SELECT nextval('rota.run_id')")
-    rota.db.execute("""
-        INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
-                                  attempts, crashes, missed, recovering, data, checkpoints, earlier)
-        SELECT i.id, B'1', ARRAY[%s::bigint], ARRAY[(SELECT min(id) FROM rota.route)], ARRAY[now()], ARRAY[j.id],
-               ARRAY[NULL::integer], ARRAY[now()], ARRAY[now()], ARRAY[1::smallint], ARRAY[0::smallint], ARRAY[0],
-               ARRAY[false], ARRAY[NULL::json], ARRAY[NULL::json], ARRAY[NULL::jsonb]
-          FROM rota.incarnation i, rota.job j""", (run,))
+    run, = claimed(rota, 1)
+
     def recover():
         with psycopg.connect(rota.url, autocommit=True) as db:
             db.execute("SELECT FROM rota.recover((SELECT id FROM rota.incarnation))")
