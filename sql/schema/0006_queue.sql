@@ -377,7 +377,7 @@ BEGIN
     bodies := enqueue_runs.data;
 
     IF keys IS NULL AND j.unique_key IS NOT NULL THEN
-        PERFORM d.one::jsonb FROM unnest(enqueue_runs.data) AS d(one); -- no key is read from what cannot be read: 22P05
+        PERFORM d.one -> '' FROM unnest(enqueue_runs.data) AS d(one); -- 22P05, 22P02: no key is read from what cannot be read
         keys := ARRAY(SELECT CASE WHEN length(v.key) > 254 THEN md5(v.key) ELSE nullif(v.key, '') END
                         FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place)
                              CROSS JOIN LATERAL (SELECT CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
