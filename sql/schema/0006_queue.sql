@@ -748,7 +748,8 @@ BEGIN
     next_since := CASE WHEN cardinality(slice) < 1000 THEN 0 ELSE slice[1000] END;
     stale := rota.runs_over(slice);
     DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
-    left_behind := rota.keys_free(stale);
+    GET DIAGNOSTICS left_behind = ROW_COUNT;
+    left_behind := left_behind + rota.keys_free(stale);
     RETURN NEXT;
 END $$;
 

@@ -178,6 +178,17 @@ def test_what_older_nodes_have_claimed_does_not_hide_what_expires(rota):
     assert rota.history(late)["outcome"] == "expired"
 
 
+def test_what_thousands_of_runs_left_behind_goes_at_once(rota):
+    """A slice every 5 s would be less than what older nodes leave there, or keys that are held for a period."""
+    rota.apply(job("a"))
+    rota.db.execute("INSERT INTO rota.run_extra (run_id) SELECT g FROM generate_series(1000001, 1020000) g")
+    rota.db.execute("INSERT INTO rota.unique_key (job_id, key, run_id, until_started, keep_until) "
+                    "SELECT 1, g::text, g, false, now() FROM generate_series(2000001, 2020000) g")
+    rota.node()
+    wait_until(lambda: rota.value("SELECT (SELECT count(*) FROM rota.run_extra) + (SELECT count(*) FROM rota.unique_key)") == 0,
+               30, "all of it to be gone")
+
+
 # --- transactions that stay open ---
 
 def test_a_row_that_somebody_has_locked_is_not_looked_for_again_and_again(rota):
