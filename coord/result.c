@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define JOB_DATA_MAX (256u << 10) /* as of declared data: each claim carries it to a worker */
+#define JOB_DATA_MAX  (256u << 10) /* as of declared data: each claim carries it to a worker */
+#define SNOOZE_MAX_US (INT64_C(36500) * 86400 * US_PER_SECOND) /* as of declared durations */
 #define SAME_WORKER_PAUSE_US                                                                       \
     (1 * US_PER_SECOND) /* a run whose worker died waits: no hot loop of crashes */
 
@@ -174,8 +175,9 @@ void result_take(struct node *node, const struct worker_result *result)
             over(node, run, result, "failed", "cancelled", NULL, "cancelled");
         return;
     case WORKER_SNOOZE:
-        complete_put_back(node, run, result->snooze_us, false, false, run->recovering, "snoozed",
-                          NULL);
+        complete_put_back(node, run,
+                          result->snooze_us < SNOOZE_MAX_US ? result->snooze_us : SNOOZE_MAX_US,
+                          false, false, run->recovering, "snoozed", NULL);
         return;
     case WORKER_REFUSE:
         /* of what this worker does not know it gets no more for a while: others may */

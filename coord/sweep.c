@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SWEEP_US (5 * US_PER_SECOND)
+#define SWEEP_US    (5 * US_PER_SECOND)
+#define MANY_BEHIND 100 /* of a slice of 1000: the next one does not wait */
 
 struct sweep {
     int64_t next_boot_us;
-    int64_t extras_since; /* where the next slice of extras begins */
+    int64_t extras_since; /* where the next slice of extras begins, */
+    int64_t rates_since;  /* and of rates */
 };
 
 static void on_error(struct node *node, const struct rota_error *error)
@@ -31,12 +33,23 @@ static void on_rates(void *arg, const struct store_answer *answer)
         return;
     }
     int64_t missing = row_int64(answer->result, 0, 0);
+    node->sweep->rates_since = row_int64(answer->result, 0, 1);
     if (missing == 0)
         return;
     log_info(&node->log, "runs that wait for their rate are looked at again",
              LOG_INT("buckets", missing));
     rate_next(node, node_database_now(node));
 }
+
+static void sweep_rates(struct node *node)
+{
+    struct store_params params = {0};
+    params_int64(&params, node->sweep->rates_since);
+    store_call(node->session, SQL_RATE_SWEEP, &params, 0, on_rates, node);
+    store_params_free(&params);
+}
+
+static void sweep_extras(struct node *node);
 
 static void on_extras(void *arg, const struct store_answer *answer)
 {
@@ -49,6 +62,18 @@ static void on_extras(void *arg, const struct store_answer *answer)
         log_info(&node->log, "runs ended that were not started in time",
                  LOG_INT("runs", row_int64(answer->result, 0, 0)));
     node->sweep->extras_since = row_int64(answer->result, 0, 2);
+    if (row_int64(answer->result, 0, 1) >= MANY_BEHIND && node->sweep->extras_since != 0)
+        sweep_extras(node);
+}
+
+static void sweep_extras(struct node *node)
+{
+    struct store_params params = {0};
+    if (!node->member.leader || !store_ready(node->session))
+        return;
+    params_int64(&params, node->sweep->extras_since);
+    store_call(node->session, SQL_EXTRA_SWEEP, &params, 0, on_extras, node);
+    store_params_free(&params);
 }
 
 static void on_cancels(void *arg, const struct store_answer *answer)
@@ -68,15 +93,11 @@ static void sweep(struct node *node, bool rates, bool extras, bool cancels)
         return;
     node->sweep->next_boot_us = now + SWEEP_US;
     if (rates)
-        store_call(node->session, SQL_RATE_SWEEP, NULL, 0, on_rates, node);
+        sweep_rates(node);
     if (cancels)
         store_call(node->session, SQL_CANCEL_SWEEP, NULL, 0, on_cancels, node);
-    if (!extras)
-        return;
-    struct store_params params = {0};
-    params_int64(&params, node->sweep->extras_since);
-    store_call(node->session, SQL_EXTRA_SWEEP, &params, 0, on_extras, node);
-    store_params_free(&params);
+    if (extras)
+        sweep_extras(node);
 }
 
 /* Columns as the end of node_heartbeat.sql lists them. */
@@ -110,6 +131,7 @@ bool queue_notified(struct node *node, const char *payload)
 void queue_new(struct node *node)
 {
     node->sweep = mem_alloc(sizeof *node->sweep);
+    node->sweep->rates_since = INT64_MIN;
     rate_new(node);
     after_new(node);
     cancel_new(node);

@@ -14,7 +14,7 @@ WITH waiting AS MATERIALIZED (
      ORDER BY r.fence DESC LIMIT 1
 ), over AS MATERIALIZED (
     SELECT h.id, h.task, h.trigger, h.status, h.outcome, h.node, h.attempt, h.scheduled_at, h.started_at, h.ended_at,
-           h.task_details ->> 'message' AS message
+           rota.json_part(h.task_details, 'message') #>> '{}' AS message
       FROM rota.task_history h WHERE h.id = $1::bigint ORDER BY h.ended_at DESC LIMIT 1
 ), run AS (
     SELECT w.id, w.state, w.job_id, w.trigger_id, w.due, w.scheduled_at, w.attempt, w.recovering, w.held, w.lane, w.earlier,

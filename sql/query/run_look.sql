@@ -24,8 +24,9 @@ WITH extra AS MATERIALIZED (
 )
 SELECT CASE WHEN w.attempt IS NOT NULL THEN 'pending' WHEN s.attempt IS NOT NULL THEN 'started' END, x.fraction::double precision,
        x.message, coalesce(h.logs::text, x.logs::text), coalesce((h.logs -> 0 ->> 'dropped')::bigint, x.logs_dropped, 0),
-       h.status, h.outcome, h.task_details ->> 'message',
-       coalesce(h.task_details ->> 'output', h.task_details -> 'original-info' ->> 'output'), h.task_details::text,
+       h.status, h.outcome, rota.json_part(h.task_details, 'message') #>> '{}',
+       coalesce(rota.json_part(h.task_details, 'output'),
+                rota.json_part(rota.json_part(h.task_details, 'original-info'), 'output')) #>> '{}', h.task_details::text,
        CASE WHEN h.id IS NOT NULL
             THEN json_build_object('id', h.id, 'task', h.task, 'trigger', h.trigger, 'status', h.status, 'outcome', h.outcome,
                                    'node', h.node, 'attempt', h.attempt, 'scheduled_at', h.scheduled_at,

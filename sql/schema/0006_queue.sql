@@ -12,16 +12,16 @@
 
 ALTER TABLE rota.job
     ADD COLUMN max_pending integer CHECK (max_pending >= 1),   -- enqueueing beyond it is refused; NULL: no limit
-    ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms > 0), -- a run not started so long after its due time is dropped
+    ADD COLUMN expires_in_ms bigint CHECK (expires_in_ms BETWEEN 1 AND 3153600000000), -- a run not started so long after its due time is dropped
     ADD COLUMN on_failure text -- the job that is told of each final failure
         CONSTRAINT job_told REFERENCES rota.job (name) DEFERRABLE INITIALLY DEFERRED,
     ADD COLUMN rate_limit integer CHECK (rate_limit >= 1),     -- starts per rate_per_ms, of each key
-    ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms >= 1),
+    ADD COLUMN rate_per_ms bigint CHECK (rate_per_ms BETWEEN 1 AND 31622400000),
     ADD COLUMN rate_burst integer CHECK (rate_burst >= 1),     -- starts at once after a quiet time
     ADD COLUMN rate_key text,                                  -- JSON pointer into the data; NULL: one bucket
     ADD COLUMN unique_key text,                                -- JSON pointer into the data; '': the whole data
     ADD COLUMN unique_until text CHECK (unique_until IN ('started', 'finished')),
-    ADD COLUMN unique_for_ms bigint CHECK (unique_for_ms > 0), -- the key is held at least so long
+    ADD COLUMN unique_for_ms bigint CHECK (unique_for_ms BETWEEN 1 AND 3153600000000), -- the key is held at least so long
     ADD COLUMN unique_conflict text CHECK (unique_conflict IN ('reject', 'existing', 'replace', 'keep_time')),
     ADD CONSTRAINT job_rate CHECK ((rate_limit IS NULL) = (rate_per_ms IS NULL) AND (rate_limit IS NULL) = (rate_burst IS NULL)
                                    AND (rate_key IS NULL OR rate_limit IS NOT NULL));
@@ -34,7 +34,8 @@ ALTER TABLE rota.pending
     ADD COLUMN counted boolean NOT NULL DEFAULT false, -- its job has a max_pending
     ADD COLUMN bucket bigint,                          -- of its rate; held R until it is given a start
     DROP CONSTRAINT pending_held_check,
-    ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID;
+    ADD CONSTRAINT pending_held_check CHECK (held IN ('P', 'L', 'A', 'R')) NOT VALID,
+    ADD CONSTRAINT pending_due CHECK (due >= '1970-01-01 00:00:00+00') NOT VALID; -- claims take minutes from it
 CREATE INDEX job_on_failure ON rota.job (on_failure) WHERE on_failure IS NOT NULL;
 CREATE INDEX pending_counted ON rota.pending (job_id) WHERE counted;
 CREATE INDEX pending_after ON rota.pending (id) WHERE held = 'A';
@@ -104,6 +105,36 @@ CREATE TABLE rota.run_after (
     PRIMARY KEY (needs, run_id)
 );
 CREATE INDEX run_after_run ON rota.run_after (run_id);
+
+-- ---- what cannot be read ----
+
+-- As in 0002, but what holds something that no text can (\u0000, half of a surrogate pair) has no value: it
+-- must not keep others from being claimed, or a manifest from being applied.
+CREATE OR REPLACE FUNCTION rota.lane_value(pointer text, run_data json, trigger_data json, job_data json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    path text[] := ARRAY(SELECT replace(replace(p.step, '~1', '/'), '~0', '~')
+                           FROM unnest(string_to_array(substr(pointer, 2), '/')) WITH ORDINALITY AS p(step, place)
+                          ORDER BY p.place);
+BEGIN
+    IF json_typeof(run_data) = 'object' AND run_data -> path[1] IS NOT NULL THEN
+        RETURN run_data #>> path;
+    ELSIF json_typeof(trigger_data) = 'object' AND trigger_data -> path[1] IS NOT NULL THEN
+        RETURN trigger_data #>> path;
+    END IF;
+    RETURN job_data #>> path;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    RETURN NULL;
+END $$;
+
+-- A member of what a worker has said; NULL, too, where anything in all of it cannot be read.
+CREATE FUNCTION rota.json_part(whole json, name text) RETURNS json
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN whole -> name;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    RETURN NULL;
+END $$;
 
 -- ---- where a run is ----
 
@@ -324,8 +355,8 @@ BEGIN
         RAISE EXCEPTION 'priority % is refused: it is a number from 1 to 100', priority USING ERRCODE = '22023';
     ELSIF mode IS NOT NULL AND mode NOT IN ('reject', 'existing', 'replace', 'keep_time') THEN
         RAISE EXCEPTION 'on_conflict "%" is refused: write reject, existing, replace or keep_time', mode USING ERRCODE = '22023';
-    ELSIF due = 'infinity' OR due = '-infinity' THEN
-        RAISE EXCEPTION 'run_at must be a time, not %', due USING ERRCODE = '22023';
+    ELSIF due < '1970-01-01 00:00:00+00' OR due >= '10000-01-01 00:00:00+00' THEN -- what is reckoned from it is a time, too
+        RAISE EXCEPTION 'run_at must be a time from 1970 to 9999, not %', due USING ERRCODE = '22023';
     ELSIF expires_in <= interval '0' THEN
         RAISE EXCEPTION 'expires_in must be longer than nothing' USING ERRCODE = '22023';
     END IF;
@@ -346,6 +377,7 @@ BEGIN
     bodies := enqueue_runs.data;
 
     IF keys IS NULL AND j.unique_key IS NOT NULL THEN
+        PERFORM d.one -> '' FROM unnest(enqueue_runs.data) AS d(one); -- 22P05, 22P02: no key is read from what cannot be read
         keys := ARRAY(SELECT CASE WHEN length(v.key) > 254 THEN md5(v.key) ELSE nullif(v.key, '') END
                         FROM unnest(enqueue_runs.data) WITH ORDINALITY AS d(one, place)
                              CROSS JOIN LATERAL (SELECT CASE WHEN j.unique_key = '' THEN md5(coalesce(d.one, '{}')::jsonb::text)
@@ -515,39 +547,55 @@ $$;
 -- These runs are over: lets those go that waited for one of them and wait for nothing more, and ends those
 -- whose condition cannot be met any more, and who waited for them in turn. patient: who is locked by somebody
 -- else is waited for, though not for long (55P03); otherwise he is left to the sweep. Returns how many it let
--- go and how many it ended.
+-- go and how many it ended: after 5000 of them it leaves the others to the sweep, as nodes wait for the answer.
 CREATE FUNCTION rota.after_resolve(done bigint[], patient boolean) RETURNS TABLE (released bigint, ended bigint)
 LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     resolved bigint[];
+    failed bigint[];
+    seen bigint;
     waiters bigint[];
     refused bigint[];
 BEGIN
     released := 0;
     ended := 0;
     LOOP
-        resolved := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs = ANY (done));
+        resolved := ARRAY(SELECT d.id FROM unnest(done) AS d(id)
+                           CROSS JOIN LATERAL (SELECT FROM rota.run_after a WHERE a.needs = d.id LIMIT 1) waited);
         EXIT WHEN cardinality(resolved) = 0; -- nobody waits for them, as a rule
         resolved := rota.runs_over(resolved);
         EXIT WHEN cardinality(resolved) = 0;
+        failed := ARRAY(SELECT r.id FROM unnest(resolved) AS r(id)
+                         WHERE NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = r.id AND h.status = 'success'));
         -- locked first: who resolves the other half of the same run's needs comes before us or after us
-        waiters := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a WHERE a.needs = ANY (resolved));
         IF patient THEN
+            waiters := ARRAY(SELECT w.run_id FROM unnest(resolved) AS r(id) CROSS JOIN LATERAL (
+                                    SELECT a.run_id FROM rota.run_after a WHERE a.needs = r.id ORDER BY a.run_id) w LIMIT 5000);
+            seen := cardinality(waiters);
             waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE);
-        ELSE
-            waiters := ARRAY(SELECT p.id FROM rota.pending p WHERE p.id = ANY (waiters) ORDER BY p.id FOR UPDATE SKIP LOCKED);
+        ELSE -- those that are locked do not count
+            waiters := ARRAY(SELECT l.id FROM unnest(resolved) AS r(id) CROSS JOIN LATERAL (
+                                    SELECT a.run_id FROM rota.run_after a WHERE a.needs = r.id ORDER BY a.run_id) w
+                                    CROSS JOIN LATERAL (
+                                    SELECT p.id FROM rota.pending p WHERE p.id = w.run_id FOR UPDATE SKIP LOCKED) l LIMIT 5000);
+            seen := cardinality(waiters);
         END IF;
         -- those that came in since then are not among the waiters: they are left to the sweep
-        refused := ARRAY(SELECT DISTINCT a.run_id FROM rota.run_after a
-                          WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters) AND NOT a.any_outcome
-                            AND NOT EXISTS (SELECT FROM rota.task_history h WHERE h.id = a.needs AND h.status = 'success'));
+        refused := ARRAY(SELECT DISTINCT w.id FROM unnest(waiters) AS w(id) CROSS JOIN LATERAL (
+                                SELECT FROM rota.run_after a
+                                 WHERE a.run_id = w.id AND a.needs = ANY (failed) AND NOT a.any_outcome LIMIT 1) one);
         ended := ended + rota.pending_end(refused, 'cancelled', 'a run it waits for did not succeed');
-        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved) AND a.run_id = ANY (waiters);
-        DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
-           AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
+        DELETE FROM rota.run_after a
+         WHERE a.ctid = ANY (ARRAY(SELECT k.ctid FROM unnest(waiters) AS w(id) CROSS JOIN LATERAL (
+                                          SELECT x.ctid FROM rota.run_after x
+                                           WHERE x.run_id = w.id AND x.needs = ANY (resolved) OFFSET 0) k));
+        IF seen < 5000 THEN
+            DELETE FROM rota.run_after a WHERE a.needs = ANY (resolved)
+               AND NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = a.run_id);
+        END IF;
         released := released + rota.after_release(waiters);
         done := refused;
-        EXIT WHEN cardinality(done) = 0;
+        EXIT WHEN cardinality(done) = 0 OR released + ended >= 5000;
     END LOOP;
     RETURN NEXT;
 END $$;
@@ -585,16 +633,26 @@ BEGIN
 END $$;
 
 -- For the leader, while anybody waits: looks after a slice, beyond `since`, of what is waited for, and after
--- those whose waits are gone. Returns what it did, and where the next slice begins (0: that was all).
+-- those whose waits are gone. Returns what it did, and where the next slice begins (0: that was all; -1: at the
+-- beginning, as this one had more than is done at once).
 CREATE FUNCTION rota.after_sweep(since bigint) RETURNS TABLE (released bigint, ended bigint, next_since bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    slice bigint[] := ARRAY(SELECT DISTINCT a.needs FROM rota.run_after a WHERE a.needs > since ORDER BY a.needs LIMIT 500);
+    slice bigint[] := ARRAY(
+        WITH RECURSIVE need AS ( -- each once, however many wait for it
+            (SELECT a.needs FROM rota.run_after a WHERE a.needs > since ORDER BY a.needs LIMIT 1)
+            UNION ALL
+            SELECT n.needs FROM need k CROSS JOIN LATERAL (
+                   SELECT a.needs FROM rota.run_after a WHERE a.needs > k.needs ORDER BY a.needs LIMIT 1) n
+        )
+        SELECT k.needs FROM need k LIMIT 500);
     free bigint[];
 BEGIN
     next_since := CASE WHEN cardinality(slice) < 500 THEN 0 ELSE slice[500] END;
     SELECT r.released, r.ended INTO released, ended FROM rota.after_resolve(slice, false) r;
-    IF next_since = 0 THEN
+    IF released + ended >= 5000 THEN
+        next_since := -1;
+    ELSIF next_since = 0 THEN
         free := ARRAY(SELECT p.id FROM rota.pending p
                        WHERE p.held = 'A' AND NOT EXISTS (SELECT FROM rota.run_after a WHERE a.run_id = p.id)
                        ORDER BY p.id LIMIT 500 FOR UPDATE SKIP LOCKED);
@@ -676,18 +734,22 @@ DECLARE
     slice bigint[];
     stale bigint[];
 BEGIN
-    late := ARRAY(SELECT p.id FROM rota.pending p
-                   WHERE p.id IN (SELECT x.run_id FROM rota.run_extra x
-                                  WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at LIMIT 1000)
-                   ORDER BY p.id FOR UPDATE SKIP LOCKED);
+    late := ARRAY(SELECT w.id -- those that wait: what such nodes have claimed is passed over
+                    FROM (SELECT x.run_id FROM rota.run_extra x
+                           WHERE x.expires_at <= now() AND x.fence IS NULL ORDER BY x.expires_at) e
+                         CROSS JOIN LATERAL (SELECT p.id FROM rota.pending p WHERE p.id = e.run_id FOR UPDATE SKIP LOCKED) w
+                   LIMIT 1000);
     expired := rota.pending_end(late, 'expired', 'it was not started in time');
-    slice := ARRAY(SELECT x.run_id FROM (SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since
-                                         UNION SELECT u.run_id FROM rota.unique_key u WHERE u.run_id > since) x
-                    ORDER BY x.run_id LIMIT 100);
-    next_since := CASE WHEN cardinality(slice) < 100 THEN 0 ELSE slice[100] END;
-    stale := ARRAY(SELECT s.id FROM unnest(slice) AS s(id) WHERE coalesce(rota.run_place(s.id), 'over') = 'over');
+    slice := ARRAY(SELECT x.run_id
+                     FROM ((SELECT k.run_id FROM rota.run_extra k WHERE k.run_id > since ORDER BY k.run_id LIMIT 1000)
+                           UNION
+                           (SELECT u.run_id FROM rota.unique_key u WHERE u.run_id > since ORDER BY u.run_id LIMIT 1000)) x
+                    ORDER BY x.run_id LIMIT 1000);
+    next_since := CASE WHEN cardinality(slice) < 1000 THEN 0 ELSE slice[1000] END;
+    stale := rota.runs_over(slice);
     DELETE FROM rota.run_extra x WHERE x.run_id = ANY (stale);
-    left_behind := rota.keys_free(stale);
+    GET DIAGNOSTICS left_behind = ROW_COUNT;
+    left_behind := left_behind + rota.keys_free(stale);
     RETURN NEXT;
 END $$;
 

@@ -25,7 +25,7 @@ CREATE TABLE rota.rate_due (
     started boolean NOT NULL DEFAULT false -- one of its runs was claimed at this time
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX rate_due_at ON rota.rate_due (at);
-CREATE INDEX rate_due_bucket ON rota.rate_due (bucket);
+CREATE INDEX rate_due_bucket ON rota.rate_due (bucket, at);
 
 -- The bucket of a run as its job is defined now; NULL if it has no rate.
 CREATE FUNCTION rota.run_bucket(job integer, trigger integer, run_data json) RETURNS bigint
@@ -74,7 +74,8 @@ BEGIN
           FROM head k JOIN rota.route r ON r.id = abs(k.route)
                CROSS JOIN LATERAL (
                SELECT p.id, p.held_due FROM rota.pending p
-                WHERE p.bucket = at_bucket AND p.held = 'R' AND p.route = k.route AND p.held_due <= clock_timestamp()
+                WHERE p.bucket = at_bucket AND p.held = 'R' AND p.route = k.route
+                  AND p.held_due <= (SELECT clock_timestamp()) -- once: the index ends there
                 ORDER BY p.held_due LIMIT room FOR UPDATE SKIP LOCKED) h
     ), given AS (
         UPDATE rota.pending p SET due = p.held_due, held = NULL, held_due = NULL
@@ -110,7 +111,7 @@ CREATE FUNCTION rota.rate_wake(at_most integer DEFAULT 100) RETURNS TABLE (looke
 LANGUAGE plpgsql AS $$
 DECLARE
     mine bigint[] := rota.lane_try(ARRAY(SELECT DISTINCT d.bucket
-                                           FROM (SELECT r.bucket FROM rota.rate_due r WHERE r.at <= clock_timestamp()
+                                           FROM (SELECT r.bucket FROM rota.rate_due r WHERE r.at <= (SELECT clock_timestamp())
                                                   ORDER BY r.at LIMIT at_most) d));
     one record;
     moment timestamptz;
@@ -132,7 +133,7 @@ BEGIN
         -- one snapshot: a start is unused, or its use is among the events, or both are for the next look. What
         -- comes in after this is about rows that we may not see: it stays.
         WITH event AS (
-            DELETE FROM rota.rate_due r WHERE r.bucket = ANY (mine) AND r.at <= clock_timestamp()
+            DELETE FROM rota.rate_due r WHERE r.bucket = ANY (mine) AND r.at <= (SELECT clock_timestamp())
             RETURNING r.bucket, r.at, r.started
         )
         SELECT b AS bucket, j.id IS NULL OR j.rate_limit IS NULL AS free, coalesce(j.held, false) AS paused, j.rate_burst AS burst,
@@ -159,7 +160,9 @@ BEGIN
         CONTINUE WHEN one.paused;
         first := rota.rate_first((one.bucket).bucket);
         CONTINUE WHEN first IS NULL;
-        first := greatest(first, moment + CASE WHEN one.free THEN interval '2 ms'
+        first := greatest(first, moment + CASE WHEN got = 0 AND level >= 1 AND first <= moment
+                                               THEN interval '100 ms' -- others have their rows locked
+                                               WHEN one.free THEN interval '2 ms'
                                                -- all it has are given: a claim will say so
                                                WHEN one.burst - one.unused - got < 1 THEN interval '500 ms'
                                                ELSE greatest(0.002, (1 - level + got) / one.per_second) * interval '1 s' END);
@@ -195,30 +198,40 @@ LANGUAGE sql VOLATILE AS $$
     HAVING count(*) > 0
 $$;
 
--- For the leader: looks after buckets whose event was lost, and now and then forgets those that are full and
--- idle. Returns how many events were missing: none, unless a waiting run was taken away in between.
-CREATE FUNCTION rota.rate_sweep() RETURNS bigint
+-- For the leader: looks after a slice, beyond `since`, of the buckets whose event was lost, and now and then
+-- forgets those that are full and idle. Returns how many events were missing: none, unless a waiting run was
+-- taken away in between; and where the next slice begins.
+CREATE FUNCTION rota.rate_sweep(since bigint) RETURNS TABLE (missing bigint, next_since bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    missing bigint;
+    first CONSTANT bigint := '-9223372036854775808';
     idle bigint[];
 BEGIN
     WITH RECURSIVE waiting AS ( -- each bucket once
-        (SELECT p.bucket, p.job_id FROM rota.pending p WHERE p.held = 'R' ORDER BY p.bucket LIMIT 1)
+        (SELECT p.bucket, p.job_id FROM rota.pending p WHERE p.bucket > since AND p.held = 'R' ORDER BY p.bucket LIMIT 1)
         UNION ALL
         SELECT n.bucket, n.job_id FROM waiting k CROSS JOIN LATERAL (
                SELECT p.bucket, p.job_id FROM rota.pending p
                 WHERE p.bucket > k.bucket AND p.held = 'R' ORDER BY p.bucket LIMIT 1) n
+    ), slice AS MATERIALIZED (
+        SELECT w.bucket, w.job_id FROM waiting w LIMIT 5000
     ), told AS (
         INSERT INTO rota.rate_due (at, bucket, job_id)
-        SELECT now(), w.bucket, w.job_id FROM waiting w
-         WHERE NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = w.bucket)
+        SELECT now(), w.bucket, w.job_id FROM slice w
+         WHERE (NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = w.bucket)
+                -- the clock has been set back, and the event is as far ahead
+                OR EXISTS (SELECT FROM rota.rate_bucket b WHERE b.bucket = w.bucket AND b.as_of > clock_timestamp() + interval '5 s'))
            AND NOT EXISTS (SELECT FROM rota.job j WHERE j.id = w.job_id AND j.held)
         RETURNING 1
     )
-    SELECT count(*) INTO missing FROM told;
-    IF extract(epoch FROM clock_timestamp())::bigint % 60 < 6 THEN -- it is called about every 5 s
-        idle := rota.lane_try(ARRAY(SELECT b.bucket FROM rota.rate_bucket b WHERE b.as_of < now() - interval '1 minute' LIMIT 1000));
+    SELECT (SELECT count(*) FROM told), CASE WHEN count(*) < 5000 THEN first ELSE max(s.bucket) END
+      INTO missing, next_since FROM slice s;
+    IF extract(epoch FROM clock_timestamp())::bigint % 20 < 6 THEN -- it is called about every 5 s
+        idle := rota.lane_try(ARRAY(SELECT b.bucket FROM rota.rate_bucket b LEFT JOIN rota.job j ON j.id = b.job_id
+                                     WHERE b.as_of < now() - interval '1 minute'
+                                       AND coalesce(b.tokens + extract(epoch FROM now() - b.as_of)
+                                                               * j.rate_limit / (j.rate_per_ms / 1000.0) >= j.rate_burst, true)
+                                     LIMIT 1000));
         DELETE FROM rota.rate_bucket b
          WHERE b.bucket = ANY (idle)
            AND NOT EXISTS (SELECT FROM rota.rate_due d WHERE d.bucket = b.bucket)
@@ -229,7 +242,7 @@ BEGIN
                               AND b.tokens + extract(epoch FROM now() - b.as_of) * j.rate_limit / (j.rate_per_ms / 1000.0)
                                   < j.rate_burst);
     END IF;
-    RETURN missing;
+    RETURN NEXT;
 END $$;
 
 -- After an apply: what waits of jobs whose rate or key has changed waits at its bucket of now.

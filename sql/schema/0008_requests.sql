@@ -21,6 +21,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     open bigint[] := runs;
     ended bigint[] := '{}';
+    over bigint[];
     one record;
 BEGIN
     FOR turn IN 1 .. 5 LOOP -- a run that comes back from a node between two statements is looked for again
@@ -35,13 +36,16 @@ BEGIN
             RETURN QUERY SELECT i.id, 'cancelled' FROM unnest(one.ids) AS i(id);
         END LOOP;
         open := ARRAY(SELECT o.id FROM unnest(open) AS o(id) EXCEPT SELECT e.id FROM unnest(ended) AS e(id));
-        EXIT WHEN NOT EXISTS (SELECT FROM unnest(open) AS o(id) WHERE rota.run_place(o.id) = 'pending');
+        EXIT WHEN NOT EXISTS (SELECT FROM rota.pending p WHERE p.id = ANY (open));
     END LOOP;
-    RETURN QUERY SELECT w.id, CASE w.place WHEN 'over' THEN 'finished' WHEN 'claimed' THEN 'requested'
-                                           WHEN 'pending' THEN 'requested' ELSE 'not_found' END
-                   FROM (SELECT o.id, rota.run_place(o.id) AS place FROM unnest(open) AS o(id)) w;
-    DELETE FROM rota.cancel_request c
-     WHERE c.run_id = ANY (runs) AND coalesce(rota.run_place(c.run_id), 'over') = 'over';
+    IF cardinality(open) > 0 THEN
+        over := rota.runs_over(open);
+        RETURN QUERY SELECT o.id, CASE WHEN o.id <> ALL (over) THEN 'requested'
+                                       WHEN EXISTS (SELECT FROM rota.task_history h WHERE h.id = o.id) THEN 'finished'
+                                       ELSE 'not_found' END
+                       FROM unnest(open) AS o(id);
+        DELETE FROM rota.cancel_request c WHERE c.run_id = ANY (over);
+    END IF;
     IF cardinality(ended) > 0 THEN
         PERFORM rota.after_resolve(ended, false);
     END IF;
@@ -232,6 +236,7 @@ LANGUAGE sql VOLATILE AS $$
     WITH done AS (
         INSERT INTO rota.settled (run_id) SELECT DISTINCT r.id FROM unnest(runs) AS r(id)
          WHERE EXISTS (SELECT FROM rota.task_history h WHERE h.id = r.id)
+         ORDER BY r.id -- two who discard the same do not deadlock
         ON CONFLICT (run_id) DO NOTHING
         RETURNING 1
     )
@@ -254,8 +259,8 @@ BEGIN
                array_agg(json_build_object('run', h.id, 'job', h.task, 'trigger', h.trigger, 'status', h.status,
                                            'outcome', h.outcome, 'attempt', h.attempt, 'node', h.node,
                                            'scheduled_at', h.scheduled_at, 'ended_at', h.ended_at,
-                                           'exception', h.task_details -> 'exception',
-                                           'message', h.task_details -> 'message') ORDER BY h.id) AS data
+                                           'exception', rota.json_part(h.task_details, 'exception'),
+                                           'message', rota.json_part(h.task_details, 'message')) ORDER BY h.id) AS data
           FROM rota.task_history h JOIN rota.job j ON j.name = h.task JOIN rota.job t ON t.name = j.on_failure
          WHERE h.id = ANY (runs) AND h.ended_at = now() AND h.status <> 'success' AND h.outcome <> 'cancelled'
          GROUP BY t.name
@@ -268,7 +273,7 @@ BEGIN
                 PERFORM rota.enqueue_runs(one.told, untold, NULL, NULL, array_fill(NULL::text, ARRAY[cardinality(untold)]), NULL,
                                           NULL, NULL, NULL, NULL, NULL, true);
             END IF;
-        EXCEPTION WHEN invalid_parameter_value OR untranslatable_character THEN
+        EXCEPTION WHEN invalid_parameter_value OR untranslatable_character OR invalid_text_representation THEN
             RAISE WARNING 'job "%" is not told of a failure: %', one.told, SQLERRM;
         END;
     END LOOP;

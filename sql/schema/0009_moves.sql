@@ -101,6 +101,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    -- first: what is being noted of its runs is written then, and the next statement sees it
+    PERFORM FROM rota.receipt r WHERE r.incarnation = dead AND (lease_over OR NOT r.laned) ORDER BY r.fence FOR UPDATE;
     WITH taken AS MATERIALIZED (
         DELETE FROM rota.receipt r WHERE r.incarnation = dead AND (lease_over OR NOT r.laned) RETURNING r
     ), run AS MATERIALIZED (
