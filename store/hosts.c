@@ -108,6 +108,27 @@ static void split(struct hosts *hosts)
     }
 }
 
+/*
+ * What libpq says of a connection string, up to where it quotes more of it than a character or the
+ * name of an option: that may be a password.
+ */
+static char *without_quotes(const char *message)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+    size_t length = strcspn(message, "\n"), at = strcspn(message, "\"\n");
+    while (at < length) {
+        size_t name = strspn(message + at + 1, letters);
+        bool harmless = message[at + 1] != '\0' && message[at + 2] == '"';
+        if (strncmp(message, "invalid connection option", 25) == 0 && name < 32)
+            harmless = harmless || message[at + 1 + name] == '"';
+        if (!harmless)
+            return mem_format("%.*s…", (int)at, message);
+        at += 1 + strcspn(message + at + 1, "\"\n") + 1;
+        at += at < length ? strcspn(message + at, "\"\n") : 0;
+    }
+    return mem_string_n(message, length);
+}
+
 struct hosts *hosts_new(const struct store_config *config, struct rota_error *error)
 {
     struct hosts *hosts = mem_alloc(sizeof *hosts);
@@ -115,8 +136,12 @@ struct hosts *hosts_new(const struct store_config *config, struct rota_error *er
     hosts->config = config;
     hosts->options = PQconninfoParse(config->url, &message);
     if (hosts->options == NULL) {
-        size_t length = message != NULL ? strcspn(message, "\n") : 0;
-        hosts->invalid = mem_format("the database URL cannot be read: %.*s", (int)length, message);
+        char *why = without_quotes(message != NULL ? message : "out of memory");
+        hosts->invalid = mem_format("the database URL cannot be read: %s; write "
+                                    "postgresql://USER:PASSWORD@HOST/DATABASE, with %%XX for what "
+                                    "is no letter or digit, or host=HOST dbname=DATABASE",
+                                    why);
+        free(why);
         PQfreemem(message);
         error_set(error, ERROR_USAGE, "%s", hosts->invalid);
         return hosts;
