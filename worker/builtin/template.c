@@ -125,6 +125,9 @@ int template_write(struct buffer *out, const struct json *message, const struct 
     const struct json_value *found = template_value(message, value, error);
     if (found == NULL)
         return -1;
+    if (out->length + found->raw.length > TEMPLATE_MAX)
+        return error_set(error, ERROR_REFUSED,
+                         "with what its pointers name it becomes longer than 4 MiB");
     bool parent = value->type == JSON_OBJECT || value->type == JSON_ARRAY;
     if (found == value && parent &&
         memmem(value->raw.data, value->raw.length, "pointer", strlen("pointer")) != NULL)

@@ -11,6 +11,9 @@
 #include "base/error.h"
 #include "base/json.h"
 
+/* Bytes of what pointers make: many of them may name the same large part. Servers take less. */
+#define TEMPLATE_MAX (4 * 1024 * 1024)
+
 /* NULL: it names nothing. */
 const struct json_value *template_find(const struct json *message, const char *pointer);
 
