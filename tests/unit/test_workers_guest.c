@@ -174,6 +174,24 @@ static void names_of_handlers_that_nobody_has_make_room(void **state)
     assert_false(file_has(f, "log", "too many handlers"));
 }
 
+static void names_too_many_for_a_pool_are_not_a_line_each_in_the_log(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 0);
+    for (char letter = 'b'; letter <= 'c'; letter++) {
+        char *hello = many_handlers(letter);
+        int client = new_client(connect_unix(), hello);
+        WAIT(f, hears(client, "\"welcome\""));
+        free(hello);
+    }
+    int lines = 0;
+    char *text = file_text(f, "log");
+    for (const char *at = text; (at = strstr(at, "too many handlers")) != NULL; at++)
+        lines++;
+    free(text);
+    assert_in_range(lines, 1, 3); /* one a second, on a slow machine */
+}
+
 static void end_of_the_connection_is_the_death_of_its_runs(void **state)
 {
     struct fixture *f = *state;
@@ -458,6 +476,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         GUEST_TEST(runs_go_to_who_connects_and_come_back),
         GUEST_TEST(names_of_handlers_that_nobody_has_make_room),
+        GUEST_TEST(names_too_many_for_a_pool_are_not_a_line_each_in_the_log),
         GUEST_TEST(end_of_the_connection_is_the_death_of_its_runs),
         GUEST_TEST(lane_runs_go_only_to_who_honours_the_lease),
         GUEST_TEST(lane_run_is_held_back_until_the_lease_that_was_told_is_over),
