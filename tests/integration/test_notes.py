@@ -377,7 +377,7 @@ def test_another_job_is_told_of_a_final_failure_and_only_of_that(noting):
         (bad, "job", "failed", "no luck")]
 
 
-def test_a_failure_is_written_though_nobody_can_be_told_of_it(noting):
+def test_a_failure_is_written_and_told_however_full_the_queue_of_who_is_told_is(noting):
     noting.rota.apply({"name": "teller", "handler": "nobody serves this", "durable": True},
                       {"name": "job", "handler": "note", "durable": True})
     noting.rota.db.execute("UPDATE rota.job SET on_failure = 'teller' WHERE name = 'job'")
@@ -386,7 +386,7 @@ def test_a_failure_is_written_though_nobody_can_be_told_of_it(noting):
     fail = [{"say": {"type": "fail", "message": "no luck"}}]
     runs = [noting.enqueue(fail) for _ in range(3)]
     assert [noting.rota.wait_history(run)["status"] for run in runs] == ["failed"] * 3
-    assert noting.rota.value("SELECT count(*) FROM rota.pending") == 1
+    assert noting.rota.value("SELECT count(*) FROM rota.pending") == 3
 
 
 def test_what_hangs_on_a_run_goes_with_its_end(noting):
