@@ -283,7 +283,8 @@ static int read_all(struct http_request *request, const struct http_source *sour
 {
     if (source->data == NULL || source->data->type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED, "the data of an http job must be an object");
-    return read_body(request, source, error) != 0 || read_method(request, source, error) != 0 ||
+    return template_check(source->message, error) != 0 || read_body(request, source, error) != 0 ||
+                   read_method(request, source, error) != 0 ||
                    read_url(request, source, error) != 0 ||
                    read_expect(request, source, error) != 0 ||
                    read_limits(request, source, error) != 0 ||

@@ -133,8 +133,10 @@ static int read_all(struct sql_request *request, const struct json *message, int
     const struct json_value *data = json_get(message, &message->values[0], "data");
     if (data == NULL || data->type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED, "the data of an sql job must be an object");
-    return read_text(message, data, "database", "\"reports\", a name of the setting databases",
-                     &request->database, error) != 0 ||
+    return template_check(message, error) != 0 ||
+                   read_text(message, data, "database",
+                             "\"reports\", a name of the setting databases", &request->database,
+                             error) != 0 ||
                    read_text(message, data, "statement", "\"CALL tidy($1)\"", &request->statement,
                              error) != 0 ||
                    read_parameters(request, message, data, error) != 0 ||

@@ -7,6 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+int template_check(const struct json *message, struct rota_error *error)
+{
+    int pointers = 0;
+    for (uint32_t i = 0; i < message->count; i++)
+        pointers += json_is(&message->values[i], "$pointer");
+    if (pointers <= TEMPLATE_POINTERS_MAX)
+        return 0;
+    return error_set(error, ERROR_REFUSED, "the data hold %d times $pointer: at most %d are taken",
+                     pointers, TEMPLATE_POINTERS_MAX);
+}
+
 /* One step of a pointer, without its escapes. */
 static char *step_text(const char *step, size_t length)
 {
