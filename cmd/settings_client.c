@@ -48,6 +48,8 @@ static void mask_uri(struct buffer *out, const char *at)
 {
     size_t authority = strcspn(at, "/?");
     const char *host = memrchr(at, '@', authority);
+    if (host == NULL) /* a password with a slash that nobody has escaped is one all the same */
+        host = memrchr(at, '@', strcspn(at, "?"));
     const char *colon = host != NULL ? memchr(at, ':', (size_t)(host - at)) : NULL;
     if (colon != NULL) {
         buffer_append(out, at, (size_t)(colon + 1 - at));

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MEMORY_MIN (INT64_C(16) << 20) /* less, and hardly an interpreter starts */
+#define NUMBER_MAX (INT64_C(1) << 20)  /* of any unit: a larger one has a shorter name */
 
 static int refuse(const struct json *json, const struct json_value *value, struct rota_error *error,
                   const char *what)
@@ -32,8 +33,10 @@ static int parse_size(const char *text, int64_t *ret_bytes)
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (strcmp(text + digits, units[i]) != 0)
             continue;
+        if (number > NUMBER_MAX)
+            return -1;
         *ret_bytes = number << (10 * (i + 1));
-        return *ret_bytes >= MEMORY_MIN && number <= INT64_C(1) << 20 ? 0 : -1;
+        return *ret_bytes >= MEMORY_MIN ? 0 : -1;
     }
     return -1;
 }

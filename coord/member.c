@@ -479,6 +479,18 @@ void member_resign(struct node *node)
     store_params_free(&params);
 }
 
+static void on_announced(void *arg, const struct store_answer *answer)
+{
+    struct node *node = arg;
+    bool again = node->member.announce_again;
+    (void)answer; /* a session that comes back tells all of it */
+    node->member.announcing = node->member.announce_again = false;
+    if (again)
+        member_announce(node);
+}
+
+/* One at a time: workers may come and go faster than it is written, and heartbeats wait behind it.
+ */
 void member_announce(struct node *node)
 {
     const char *const *handlers;
@@ -488,6 +500,11 @@ void member_announce(struct node *node)
     int32_t slots = 0;
     if (node->member.incarnation == 0 || !store_ready(node->session))
         return;
+    if (node->member.announcing) {
+        node->member.announce_again = true;
+        return;
+    }
+    node->member.announcing = true;
     for (size_t i = 0; i < pools; i++)
         slots += views[i].slots;
     struct buffer versions = {0};
@@ -499,7 +516,7 @@ void member_announce(struct node *node)
     params_int32(&params, slots);
     params_text(&params, node->http_url);
     params_text(&params, buffer_text(&versions));
-    store_call(node->session, SQL_NODE_UPDATE, &params, 0, NULL, NULL);
+    store_call(node->session, SQL_NODE_UPDATE, &params, 0, on_announced, node);
     store_params_free(&params);
     buffer_free(&versions);
 }

@@ -27,7 +27,8 @@ struct member {
     bool deputy;      /* looks for deaths as the leader does: for the leader's own */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
-    int64_t sent_boot_us;          /* since then */
+    int64_t sent_boot_us;            /* since then */
+    bool announcing, announce_again; /* what is to be told changed while it was being told */
     int64_t lease_until_boot_us;   /* may act until then: counted from when the renewal was sent */
     int64_t clock_offset_us;       /* database wall clock minus our boot clock */
     int64_t clock_stepped_boot_us; /* when it was seen to jump; 0: never */

@@ -45,6 +45,7 @@ const struct machine store_machine = {"connection", state_names, event_names, ro
 static void on_socket(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 static void on_resolved(void *arg, const struct rota_error *error);
+static void finish_free(struct store *store);
 
 static int64_t with_jitter(int64_t duration_us)
 {
@@ -197,13 +198,16 @@ static void start_connecting(struct store *store)
 static void on_resolved(void *arg, const struct rota_error *error)
 {
     struct store *store = arg;
+    store->depth++;
     if (error == NULL) {
         start_connecting(store);
-        return;
+    } else {
+        store->error = *error;
+        memcpy(store->error.sqlstate, "08001", 6);
+        broke(store);
     }
-    store->error = *error;
-    memcpy(store->error.sqlstate, "08001", 6);
-    broke(store);
+    store->depth--;
+    finish_free(store);
 }
 
 static void become_ready(struct store *store)
@@ -342,8 +346,6 @@ static void read_notifications(struct store *store)
         PQfreemem(notify);
     }
 }
-
-static void finish_free(struct store *store);
 
 static void on_socket(evutil_socket_t fd, short what, void *arg)
 {

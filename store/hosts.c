@@ -38,9 +38,11 @@ struct hosts {
     int count;
     int first; /* where the next attempt begins */
     struct evdns_base *dns;
-    int asked; /* names out at the resolver */
-    int round; /* of questions: late answers belong to an earlier one */
+    struct list questions; /* struct question: what the resolver has not answered */
+    int asked;             /* of this round */
+    int round;             /* of questions: late answers belong to an earlier one */
     struct event *patience;
+    struct event *reporting;
     char error[256];
     struct {
         int host;
@@ -108,15 +110,51 @@ static void split(struct hosts *hosts)
     }
 }
 
+/*
+ * What libpq says of a connection string, up to where it quotes more of it than a character or the
+ * name of an option: that may be a password.
+ */
+static char *without_quotes(const char *message)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+    size_t length = strcspn(message, "\n"), at = strcspn(message, "\"\n");
+    while (at < length) {
+        size_t name = strspn(message + at + 1, letters);
+        bool harmless = message[at + 1] != '\0' && message[at + 2] == '"';
+        if (strncmp(message, "invalid connection option", 25) == 0 && name < 32)
+            harmless = harmless || message[at + 1 + name] == '"';
+        if (!harmless)
+            return mem_format("%.*s…", (int)at, message);
+        at += 1 + strcspn(message + at + 1, "\"\n") + 1;
+        at += at < length ? strcspn(message + at, "\"\n") : 0;
+    }
+    return mem_string_n(message, length);
+}
+
+struct question {
+    struct list link;
+    struct hosts *hosts; /* NULL: they are gone, and the resolver with them */
+    int host;
+    int round;
+};
+
+static void on_resolved(evutil_socket_t fd, short what, void *arg);
+
 struct hosts *hosts_new(const struct store_config *config, struct rota_error *error)
 {
     struct hosts *hosts = mem_alloc(sizeof *hosts);
     char *message = NULL;
     hosts->config = config;
+    list_init(&hosts->questions);
+    hosts->reporting = evtimer_new(config->base, on_resolved, hosts);
     hosts->options = PQconninfoParse(config->url, &message);
     if (hosts->options == NULL) {
-        size_t length = message != NULL ? strcspn(message, "\n") : 0;
-        hosts->invalid = mem_format("the database URL cannot be read: %.*s", (int)length, message);
+        char *why = without_quotes(message != NULL ? message : "out of memory");
+        hosts->invalid = mem_format("the database URL cannot be read: %s; write "
+                                    "postgresql://USER:PASSWORD@HOST/DATABASE, with %%XX for what "
+                                    "is no letter or digit, or host=HOST dbname=DATABASE",
+                                    why);
+        free(why);
         PQfreemem(message);
         error_set(error, ERROR_USAGE, "%s", hosts->invalid);
         return hosts;
@@ -136,8 +174,14 @@ void hosts_free(struct hosts *hosts)
     }
     if (hosts->patience != NULL)
         event_free(hosts->patience);
+    event_free(hosts->reporting);
+    LIST_EACH (&hosts->questions, struct question, link, question) {
+        list_remove(&question->link);
+        question->hosts = NULL;
+    }
+    /* with an answer to each question: the resolver's own timers would go on without it */
     if (hosts->dns != NULL)
-        evdns_base_free(hosts->dns, 0);
+        evdns_base_free(hosts->dns, 1);
     PQconninfoFree(hosts->options);
     free(hosts->invalid);
     free(hosts);
@@ -195,11 +239,10 @@ static void on_resolved(evutil_socket_t fd, short what, void *arg)
 
 static void report(struct hosts *hosts)
 {
-    struct timeval now = {0, 0};
     hosts->round++; /* what is still out comes too late */
     if (hosts->patience != NULL)
         evtimer_del(hosts->patience);
-    event_base_once(hosts->config->base, -1, EV_TIMEOUT, on_resolved, hosts, &now);
+    event_active(hosts->reporting, EV_TIMEOUT, 0);
 }
 
 static void on_patience(evutil_socket_t fd, short what, void *arg)
@@ -210,12 +253,6 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
     if (is_usable(hosts))
         report(hosts);
 }
-
-struct question {
-    struct hosts *hosts;
-    int host;
-    int round;
-};
 
 static void add_addresses(struct hosts *hosts, int host, const struct evutil_addrinfo *list)
 {
@@ -234,10 +271,13 @@ static void on_addresses(int failed, struct evutil_addrinfo *list, void *arg)
 {
     struct question *question = arg;
     struct hosts *hosts = question->hosts;
-    if (failed == EVUTIL_EAI_CANCEL) { /* the resolver is being freed */
+    if (hosts == NULL) {
+        if (list != NULL)
+            evutil_freeaddrinfo(list);
         free(question);
         return;
     }
+    list_remove(&question->link);
     bool late = question->round != hosts->round;
     if (failed != 0)
         snprintf(hosts->error, sizeof hosts->error, "%s: %s", hosts->host[question->host].name,
@@ -276,7 +316,9 @@ void hosts_resolve(struct hosts *hosts, void (*done)(void *arg, const struct rot
         if (hosts->dns == NULL)
             hosts->dns = resolver(hosts->config->base);
         struct question *question = mem_alloc(sizeof *question);
-        *question = (struct question){hosts, i, hosts->round};
+        *question = (struct question){.hosts = hosts, .host = i, .round = hosts->round};
+        list_init(&question->link);
+        list_append(&hosts->questions, &question->link);
         struct evutil_addrinfo hints = {
             .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = EVUTIL_AI_ADDRCONFIG};
         hosts->asked++;

@@ -188,9 +188,15 @@ bool guest_lingers(const struct process *process)
            (process->state == PROCESS_LOST || process->state == PROCESS_ENDING);
 }
 
+/* What was told may be worked for until then, whatever it says of its promise now. */
+static bool is_told(const struct process *process)
+{
+    return clock_boot_us() < process->lease_told_us;
+}
+
 bool guest_honours(const struct process *process)
 {
-    return process->honours_lease && clock_boot_us() < process->lease_told_us;
+    return process->honours_lease && is_told(process);
 }
 
 static void log_end(struct process *process, bool known, bool fault, const char *why)
@@ -240,7 +246,7 @@ void guest_end(struct process *process, enum process_event event, const char *wh
     process->crowded =
         !list_empty(&process->handed) && process->handed.next != process->handed.previous;
     worker_lock_forget_requests(process);
-    if (guest_honours(process) && (process->lanes > 0 || process->locks_held > 0)) {
+    if (is_told(process) && (process->lanes > 0 || process->locks_held > 0)) {
         process_bereave(process, why, true);
         guest_on_timer(process);
     } else {

@@ -103,7 +103,7 @@ void worker_lock_wanted(struct process *process, const struct protocol_message *
 {
     const struct worker_callbacks *callbacks = &process->workers->callbacks;
     const char *refused = refusal(process, message);
-    if (refused != NULL && channel_pending(&process->channel) > PENDING_MAX) {
+    if (channel_pending(&process->channel) > PENDING_MAX) {
         process_fault(process, "worker asks for locks and does not read the answers");
         return;
     }

@@ -204,6 +204,10 @@ int pool_handler(struct pool *pool, const char *name, bool add)
         return unused;
     }
     if (pool->handler_count == PROTOCOL_HANDLERS_MAX) {
+        int64_t now_us = clock_monotonic_us();
+        if (pool->full_us != 0 && now_us - pool->full_us < US_PER_SECOND)
+            return -1; /* one line a second: a hello may name hundreds, and come often */
+        pool->full_us = now_us;
         log_warn(pool->workers->log, "too many handlers in one pool: this one is not served",
                  LOG_TEXT("pool", pool->name), LOG_TEXT("handler", name));
         return -1;

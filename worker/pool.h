@@ -39,6 +39,7 @@ struct pool {
     size_t handler_count;
     struct worker_alias *aliases; /* of the settings */
     size_t alias_count;
+    int64_t full_us;     /* monotonic; of the last line about a name too many */
     const char **live;   /* for the view */
     size_t last_handler; /* found at the last look-up */
 };

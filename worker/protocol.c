@@ -159,7 +159,8 @@ static int read_duration(const struct json_value *value, int64_t *ret_duration_u
     free(text);
     if (failed)
         return -1;
-    *ret_duration_us = duration_us;
+    *ret_duration_us =
+        duration_us < PROTOCOL_DURATION_MAX_US ? duration_us : PROTOCOL_DURATION_MAX_US;
     return 0;
 }
 

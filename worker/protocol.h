@@ -20,6 +20,8 @@
 #define PROTOCOL_HANDLERS_MAX 256           /* of one worker; the same for aliases */
 #define PROTOCOL_SLOTS_MAX    10000         /* of one worker */
 #define PROTOCOL_TEXTS_MAX    16            /* decoded texts of one message */
+/* A longer time counts as this one: 100 years, so that it can be added to any clock. */
+#define PROTOCOL_DURATION_MAX_US (INT64_C(36500) * 86400 * 1000000)
 
 enum protocol_type {
     PROTOCOL_UNKNOWN, /* ignored */

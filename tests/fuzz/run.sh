@@ -27,8 +27,7 @@ sources() {
         ls worker/builtin/http_headers.c worker/builtin/http_request.c worker/builtin/http_target.c \
             worker/builtin/secret.c worker/builtin/sql_request.c worker/builtin/template.c \
             worker/builtin/exec_allow.c worker/builtin/exec_request.c worker/spawn.c ;;
-    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c \
-        worker/builtin/settings.c worker/builtin/http_target.c ;;
+    settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c worker/*.c worker/builtin/*.c ;;
     *)
         echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings handlers" >&2
         exit 2
@@ -42,7 +41,7 @@ for name; do
     mkdir -p "$build/corpus/$name"
     "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -I"$(pg_config --includedir)" -Wall -Wextra -Wno-missing-field-initializers \
         -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -lcrypto -o "$build/fuzz_$name"
+        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -lcrypto -levent -lpq -o "$build/fuzz_$name"
     dictionary=
     [ ! -f "tests/fuzz/$name.dict" ] || dictionary=-dict=tests/fuzz/$name.dict
     echo "== $name"

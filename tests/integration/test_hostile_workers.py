@@ -366,6 +366,37 @@ def test_thousands_of_connections_keep_no_worker_out(rota, open_node):
     assert len(open_node.lines("a connection of a worker was refused")) < 60
 
 
+def test_workers_that_come_and_go_without_end_delay_no_heartbeat(rota, open_node):
+    """The fleet is told of handlers that come and go, over the connection of the heartbeat: here a slow one."""
+    rota.db.execute("CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN PERFORM pg_sleep(0.03); RETURN NEW; END $$")
+    rota.db.execute("CREATE TRIGGER slow BEFORE UPDATE OF handlers ON rota.incarnation EXECUTE FUNCTION public.slow()")
+    stop, came = threading.Event(), []
+
+    def come_and_go(number):
+        while not stop.is_set():
+            guest = Guest(open_node.address, token=None)
+            guest.say(type="hello", protocol=1, handlers=[f"h{number}-{len(came)}"], token=TOKEN)
+            guest.hears("welcome")
+            guest.close()
+            came.append(number)
+
+    threads = [threading.Thread(target=come_and_go, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        holds_for(lambda: rota.value("SELECT lease_until > clock_timestamp() + '5 s' FROM rota.incarnation"), 8)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert len(came) > 100
+    worker = Guest(open_node.address, token=None)
+    worker.say(type="hello", protocol=1, handlers=["last"], token=TOKEN)
+    wait_until(lambda: rota.value("SELECT handlers @> '{last}' FROM rota.incarnation"), 5)
+    worker.close()
+
+
 def test_a_hello_that_drips_and_a_connection_that_is_silent_are_cut_off(rota, open_node):
     silent, dripping = Guest(open_node.address, token=None), Guest(open_node.address, token=None)
     begun = time.monotonic()

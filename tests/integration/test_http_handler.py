@@ -148,6 +148,22 @@ def test_a_signature_is_over_time_and_body_and_the_secret_is_nowhere(rota, web, 
         assert secret not in seen
 
 
+def test_no_part_of_a_secret_is_kept_where_a_text_is_cut_or_secrets_overlap(rota, web, monkeypatch):
+    monkeypatch.setenv("HOOK_SHORT", SECRET[:6])
+    monkeypatch.setenv("HOOK_LONG", SECRET)
+    body = b"x" * (8192 - 12) + SECRET.encode() + b"y" * 100
+    web.paths["/body"] = lambda handler, request: web.answer(
+        handler, 200, body, Location="http://h/" + "z" * 230 + SECRET)
+    web.paths["/both"] = lambda handler, request: web.answer(handler, 200, f"<{SECRET}>".encode())
+    rota.node(http_allow=LOCAL, secret_env="HOOK_*")
+    short, long = {"X-Short": {"env": "HOOK_SHORT"}}, {"X-Long": {"env": "HOOK_LONG"}}
+    row = go(rota, url=f"{web.url}/body", headers=long)
+    assert row["details"]["body"] == "x" * (8192 - 12) + "*" * 12 and row["details"]["body_truncated"] is True
+    assert row["details"]["headers"]["location"] == "http://h/" + "z" * 230 + "*" * 11
+    for headers in ({**short, **long}, {**long, **short}):
+        assert go(rota, url=f"{web.url}/both", headers=headers)["details"]["body"] == f"<{'*' * len(SECRET)}>"
+
+
 def test_secrets_no_setting_names_are_refused_with_the_setting(rota, web, tmp_path, monkeypatch):
     monkeypatch.setenv("HOOK_KEY", SECRET)
     (tmp_path / "link").symlink_to("/etc/passwd")

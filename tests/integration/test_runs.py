@@ -274,6 +274,15 @@ def test_a_snooze_burns_no_attempt_and_comes_back_after_its_time(rota, odd):
     assert [attempt["outcome"] for attempt in row["details"]["attempts"]] == ["snoozed"]
 
 
+def test_a_snooze_longer_than_any_clock_counts_is_a_hundred_years(rota, odd):
+    node = rota.node("n1", pools=odd.setting())
+    rota.apply(job(data={"do": "snooze", "answer": {"for": "9223372036854775807us"}}))
+    run, = rota.enqueue("job")
+    wait_until(lambda: rota.value(
+        "SELECT EXISTS (SELECT FROM rota.pending WHERE id = %s AND due > now() + interval '99 years')", run), 20)
+    assert not node.lines(level="warn") and not node.lines(level="error")
+
+
 def test_a_refusal_burns_no_attempt_and_the_run_comes_back(rota, odd):
     rota.node("n1", pools=odd.setting())
     rota.apply(job(data={"do": "refuse", "answer": {"reason": "busy"}}))

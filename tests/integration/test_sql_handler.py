@@ -107,6 +107,30 @@ def test_answers_that_no_message_could_hold_cost_nobody_anything(rota):
     assert len(node.lines("worker ready")) == 1
 
 
+@pytest.mark.skipif("ROTA_TEST_SANITIZED" in os.environ, reason="sanitizers need more memory than the limit leaves")
+def test_a_row_that_is_not_shown_takes_no_more_memory_than_its_bytes(rota):
+    pools = {"db": {"builtin": ["sql"], "slots": 4, "limits": {"memory": "256MiB"}}}
+    node = start(rota, pools=pools)
+    row = go(rota, "SELECT repeat(E'\\x01', 30000000)")
+    assert row["status"] == "success" and row["details"]["rows_truncated"] is True, row["raw"][:300]
+    assert row["details"]["rows"] == [] and not node.lines("worker ended")
+
+
+def test_parameters_cannot_become_more_than_a_server_takes(rota):
+    node = start(rota)
+    rota.apply(job(data={"database": "reports", "statement": "SELECT 1", "text": "x" * 200000,
+                         "parameters": [{"$pointer": "/data/text"}] * 1000}))
+    row = rota.wait_history(*rota.enqueue("job"))
+    assert row["status"] == "failed" and "longer than" in row["details"]["message"], row["raw"][:300]
+    assert not node.lines("worker ended")
+
+
+def test_a_time_that_no_clock_can_count_is_no_limit(rota):
+    start(rota)
+    for timeout in ("9223372036854775807us", "106751991d"):
+        assert go(rota, "SELECT pg_sleep(0.3)", timeout=timeout)["status"] == "success"
+
+
 def test_a_statement_is_one_transaction_of_its_own(rota):
     node = start(rota)
     row = go(rota, "INSERT INTO public.item SELECT g, '', CASE g WHEN 9 THEN (1 / (g - 9))::text::jsonb END "

@@ -222,6 +222,76 @@ static void templates_change_no_byte_they_need_not(void **state)
     }
 }
 
+static int read_request(const char *data, struct rota_error *error)
+{
+    const struct builtin_settings settings = {0};
+    struct http_request request;
+    char *line = mem_format("{\"type\":\"run\",\"id\":1,\"fence\":1,\"data\":%s}", data);
+    int failed = http_request_read(&request, slice_of(line), &settings, error);
+    if (failed == 0)
+        http_request_free(&request);
+    free(line);
+    return failed;
+}
+
+/* 1,000 times the same 100,000 bytes are 100 MB. */
+static void pointers_cannot_make_a_request_larger_than_any_server_takes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before, *after;
+    } cases[] = {{"\"url\":\"http://h/\",\"body\":[", "]"},
+                 {"\"url\":\"http://h/\",\"query\":{", "}"},
+                 {"\"url\":[\"http://h/\",", "]"}};
+    struct buffer parts[3] = {{0}};
+    struct rota_error error = {0};
+    char *text = mem_alloc(100001);
+    memset(text, 'x', 100000);
+    for (int i = 0; i < 1000; i++) {
+        const char *comma = i > 0 ? "," : "";
+        buffer_format(&parts[0], "%s{\"$pointer\":\"/data/t\"}", comma);
+        buffer_format(&parts[1], "%s\"k%d\":{\"$pointer\":\"/data/t\"}", comma, i);
+        buffer_format(&parts[2], "%s{\"$pointer\":\"/data/t\"}", comma);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *data = mem_format("{\"t\":\"%s\",%s%s%s}", text, cases[i].before,
+                                buffer_text(&parts[i]), cases[i].after);
+        assert_int_equal(read_request(data, &error), -1);
+        if (strstr(error.message, "longer than") == NULL)
+            fail_msg("%s", error.message);
+        free(data);
+        buffer_free(&parts[i]);
+    }
+    free(text);
+}
+
+static void pointers_are_counted_before_they_are_followed(void **state)
+{
+    (void)state;
+    struct buffer data = {0};
+    struct rota_error error = {0};
+    buffer_string(&data, "{\"url\":\"http://h/\",\"body\":[0");
+    for (int i = 0; i < 1000; i++)
+        buffer_string(&data, ",{\"\\u0024pointer\":\"/id\"}");
+    size_t length = data.length;
+    buffer_string(&data, "]}");
+    assert_int_equal(read_request(buffer_text(&data), &error), 0);
+    data.length = length;
+    buffer_string(&data, ",{\"$pointer\":\"/id\"}]}");
+    assert_int_equal(read_request(buffer_text(&data), &error), -1);
+    assert_non_null(strstr(error.message, "1001 times"));
+    buffer_free(&data);
+}
+
+static void statuses_that_no_server_sends_are_refused(void **state)
+{
+    (void)state;
+    struct rota_error error = {0};
+    assert_int_equal(read_request("{\"url\":\"http://h/\",\"expect\":[404,\"2xx\"]}", &error), 0);
+    assert_int_equal(read_request("{\"url\":\"http://h/\",\"expect\":[4294967496]}", &error), -1);
+    assert_int_equal(read_request("{\"url\":\"http://h/\",\"expect\":[\"9xx\"]}", &error), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +300,9 @@ int main(void)
         cmocka_unit_test(entries_that_mean_nothing_are_refused),
         cmocka_unit_test(pointers_name_parts_of_the_message),
         cmocka_unit_test(templates_change_no_byte_they_need_not),
+        cmocka_unit_test(pointers_cannot_make_a_request_larger_than_any_server_takes),
+        cmocka_unit_test(pointers_are_counted_before_they_are_followed),
+        cmocka_unit_test(statuses_that_no_server_sends_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,9 @@ static void numbers_are_held_to_their_range(void **state)
     assert_int_equal(
         parsed("{\"type\":\"snooze\",\"id\":1,\"fence\":2,\"for\":\"10m\"}").duration_us,
         600000000);
+    assert_true(parsed("{\"type\":\"snooze\",\"id\":1,\"fence\":2,"
+                       "\"for\":\"9223372036854775807us\"}")
+                    .duration_us == INT64_C(36500) * 86400 * 1000000);
 }
 
 static void what_is_wrong_is_named(void **state)

@@ -431,6 +431,8 @@ static void bad_pools_are_refused_with_their_place(void **state)
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":512}}}", "memory is a size"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"1MiB\"}}}", "memory is a size"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"9 MiB\"}}}", "memory is a size"},
+        {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"memory\":\"999999999TiB\"}}}",
+         "memory is a size"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"files\":3}}}", "files is a number from 16"},
         {"{\"py\":{\"command\":[\"x\"],\"limits\":{\"processes\":0}}}", "from 1 to"},
         {"{\"py\":{\"command\":[\"x\"],\"slots\":1}}", "slots are for builtin handlers"},
@@ -490,6 +492,8 @@ static void passwords_are_masked(void **state)
          "postgresql:///db?user=u&password=***&host=/s"},
         {"postgresql://u:a@b@h/db", "postgresql://u:***@h/db"},
         {"postgresql://h1:1,h2:2/db", "postgresql://h1:1,h2:2/db"},
+        {"postgresql://u:a/b@h/db", "postgresql://u:***@h/db"}, /* which is not what libpq reads */
+        {"postgresql://h:1/db?options=a@b", "postgresql://h:1/db?options=a@b"},
         {"host=h password=secret user=u", "host=h password=*** user=u"},
         {"password = 'it\\'s so' host=h", "password = *** host=h"},
         {"host=h sslpassword='x y'", "host=h sslpassword=***"},

@@ -299,6 +299,38 @@ static void a_listener_hears_its_own_schema_only(void **state)
     run_until(f, &f->notified, 1);
 }
 
+static void a_connection_string_that_is_wrong_is_refused_without_its_password(void **state)
+{
+    static const struct {
+        const char *url, *why;
+    } cases[] = {
+        {"postgresql:/u:s3cret@h/db", "missing \"=\" after"},
+        {"u:s3cret@h/db?sslmode=require", "invalid connection option"},
+        {"postgresql://u:s3cret%zz@h/db", "invalid percent-encoded token"},
+        {"postgresql://u:s3cret@[::1/db", "matching \"]\" in IPv6 host"},
+        {"postgresql://u:s3cret@h/db?sslmod=s3cret", "invalid URI query parameter"},
+        {"host=h password='s3cret", "unterminated quoted string"},
+        {"hots=h password=s3cret", "invalid connection option \"hots\""},
+    };
+    struct rota_error error = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct event_base *base = event_base_new();
+        struct store_config config = {.base = base,
+                                      .log = &quiet,
+                                      .url = cases[i].url,
+                                      .schema = "rota",
+                                      .role_name = "test",
+                                      .application_name = "rota test"};
+        struct store *store = store_new(&config);
+        assert_int_equal(store_wait_ready(store, NULL, &error), -1);
+        if (strstr(error.message, cases[i].why) == NULL || strstr(error.message, "s3cret") != NULL)
+            fail_msg("%s", error.message);
+        store_free(store);
+        event_base_free(base);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +345,7 @@ int main(void)
         LIVE(a_transaction_that_fails_early_does_not_end_the_next_one),
         LIVE(a_lost_connection_says_so_to_every_call_and_comes_back),
         LIVE(a_listener_hears_its_own_schema_only),
+        cmocka_unit_test(a_connection_string_that_is_wrong_is_refused_without_its_password),
     };
     if (getenv("ROTA_TEST_DATABASE_URL") == NULL) {
         printf("1..0 # SKIP needs ROTA_TEST_DATABASE_URL\n");

@@ -174,6 +174,24 @@ static void names_of_handlers_that_nobody_has_make_room(void **state)
     assert_false(file_has(f, "log", "too many handlers"));
 }
 
+static void names_too_many_for_a_pool_are_not_a_line_each_in_the_log(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 0);
+    for (char letter = 'b'; letter <= 'c'; letter++) {
+        char *hello = many_handlers(letter);
+        int client = new_client(connect_unix(), hello);
+        WAIT(f, hears(client, "\"welcome\""));
+        free(hello);
+    }
+    int lines = 0;
+    char *text = file_text(f, "log");
+    for (const char *at = text; (at = strstr(at, "too many handlers")) != NULL; at++)
+        lines++;
+    free(text);
+    assert_in_range(lines, 1, 3); /* one a second, on a slow machine */
+}
+
 static void end_of_the_connection_is_the_death_of_its_runs(void **state)
 {
     struct fixture *f = *state;
@@ -235,6 +253,22 @@ static void lane_run_is_held_back_until_the_lease_that_was_told_is_over(void **s
     assert_false(outcome_of_run(f, 2)->alone);
 }
 
+static void a_promise_that_is_taken_back_holds_for_the_lease_that_was_told(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 0);
+    int64_t end_us = clock_boot_us() + 700 * US_PER_MS;
+    workers_lease(f->workers, end_us);
+    int client = one_guest(f, ",\"honours_lease\":true");
+    give_lane(f, 1);
+    WAIT(f, hears(client, "\"id\":1,"));
+    say(client, HELLO "}\n");
+    WAIT(f, view(f, 0)->lane_slots == 0);
+    end_client(client);
+    assert_int_equal(wait_for_outcome(f, 1)->outcome, WORKER_CRASHED);
+    assert_true(clock_boot_us() >= end_us);
+}
+
 static void end_of_the_lease_cuts_off_who_has_a_lane_run(void **state)
 {
     struct fixture *f = *state;
@@ -258,6 +292,24 @@ static void who_has_not_promised_to_stop_gets_no_lock_of_the_cluster(void **stat
     workers_locked(f->workers, f->lock.lock, 7);
     WAIT(f, hears(client, "lock_failed")); /* it has not promised to stop */
     assert_int_equal(f->unlocks, 1);
+}
+
+static void who_asks_for_locks_and_reads_no_answer_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    static char why[16 * 1024];
+    start(f, 0);
+    int client = one_guest(f, "");
+    memset(why, 'x', sizeof why - 1);
+    for (int i = 1; i <= 120 && view(f, 0)->slots > 0; i++) {
+        char *line = mem_format("{\"type\":\"lock\",\"ref\":%d,\"name\":\"n\"}\n", i);
+        say(client, line);
+        free(line);
+        WAIT(f, f->locks == i || view(f, 0)->slots == 0);
+        workers_lock_failed(f->workers, f->lock.lock, why);
+    }
+    assert_int_equal(view(f, 0)->slots, 0);
+    WAIT(f, is_cut_off(client));
 }
 
 static void lock_is_let_go_when_the_lease_is_over(void **state)
@@ -424,11 +476,14 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         GUEST_TEST(runs_go_to_who_connects_and_come_back),
         GUEST_TEST(names_of_handlers_that_nobody_has_make_room),
+        GUEST_TEST(names_too_many_for_a_pool_are_not_a_line_each_in_the_log),
         GUEST_TEST(end_of_the_connection_is_the_death_of_its_runs),
         GUEST_TEST(lane_runs_go_only_to_who_honours_the_lease),
         GUEST_TEST(lane_run_is_held_back_until_the_lease_that_was_told_is_over),
+        GUEST_TEST(a_promise_that_is_taken_back_holds_for_the_lease_that_was_told),
         GUEST_TEST(end_of_the_lease_cuts_off_who_has_a_lane_run),
         GUEST_TEST(who_has_not_promised_to_stop_gets_no_lock_of_the_cluster),
+        GUEST_TEST(who_asks_for_locks_and_reads_no_answer_is_cut_off),
         GUEST_TEST(lock_is_let_go_when_the_lease_is_over),
         GUEST_TEST(who_does_not_end_a_run_is_cut_off_after_the_grace),
         GUEST_TEST(tcp_needs_the_token_and_the_log_never_has_it),

@@ -16,21 +16,34 @@
 
 /* --- details --- */
 
-/* Without the request's secrets. */
-static void put_text(struct buffer *out, const struct http *http, const char *text, size_t length)
+/*
+ * Found in `text` and covered in `clean`, so that of two secrets that overlap both are. `cut`: the
+ * text went on, and what it ends with may be the beginning of one.
+ */
+static void cover(char *clean, const char *text, size_t length, bool cut, const char *secret)
 {
-    struct buffer clean = {0};
-    buffer_append(&clean, text, length);
-    for (size_t i = 0; i < http->request.secret_count; i++) {
-        const char *secret = http->request.secrets[i];
-        size_t size = strlen(secret), from = 0;
-        char *at;
-        while (size >= SECRET_SHORTEST && clean.length > from &&
-               (at = memmem(clean.data + from, clean.length - from, secret, size)) != NULL) {
-            memset(at, '*', size);
-            from = (size_t)(at - clean.data) + size;
+    size_t size = strlen(secret), tail = cut && length > 0 ? size - 1 : 0;
+    const char *at = text;
+    while ((at = memmem(at, length - (size_t)(at - text), secret, size)) != NULL) {
+        memset(clean + (at - text), '*', size);
+        at++;
+    }
+    for (tail = tail < length ? tail : length; tail >= SECRET_SHORTEST; tail--) {
+        if (memcmp(text + length - tail, secret, tail) == 0) {
+            memset(clean + length - tail, '*', tail);
+            return;
         }
     }
+}
+
+/* Without the request's secrets. */
+static void put_text(struct buffer *out, const struct http *http, struct slice text, bool cut)
+{
+    struct buffer clean = {0};
+    buffer_append(&clean, text.data, text.length);
+    for (size_t i = 0; text.length > 0 && i < http->request.secret_count; i++)
+        if (strlen(http->request.secrets[i]) >= SECRET_SHORTEST)
+            cover(clean.data, text.data, text.length, cut, http->request.secrets[i]);
     builtin_text(out, clean.data, clean.length);
     buffer_free(&clean);
 }
@@ -42,7 +55,7 @@ static void put_header(struct buffer *out, const struct http *http, const char *
         return;
     size_t length = strnlen(value, HTTP_SHOWN_MAX);
     buffer_format(out, "%s\"%s\":", out->data[out->length - 1] == '{' ? "" : ",", name);
-    put_text(out, http, value, length);
+    put_text(out, http, (struct slice){value, length}, value[length] != '\0');
 }
 
 /* What is kept of the body, up to the end of a character. */
@@ -68,15 +81,17 @@ static void write_details(struct buffer *out, const struct http *http)
     put_header(out, http, "location", http->location);
     put_header(out, http, "retry-after", http->retry_after);
     buffer_string(out, "},\"body\":");
-    size_t length = whole_length(http), start = out->length;
-    put_text(out, http, http->body.data, length);
+    struct slice body = {http->body.data, whole_length(http)};
+    size_t start = out->length;
+    bool cut = http->truncated || http->received > body.length;
+    put_text(out, http, body, cut);
     /* control characters take six bytes, and the history takes 32 KiB */
     while (out->length - start > 3 * (size_t)HTTP_KEPT_MAX) {
         out->length = start;
-        length /= 2;
-        put_text(out, http, http->body.data, length);
+        body.length /= 2;
+        cut = true;
+        put_text(out, http, body, cut);
     }
-    bool cut = http->truncated || http->received > length;
     buffer_format(out, ",\"body_truncated\":%s,\"redirects\":%d}", cut ? "true" : "false",
                   http->redirects);
 }

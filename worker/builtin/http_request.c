@@ -16,6 +16,7 @@
 
 #define TIMEOUT_US     (30 * US_PER_SECOND)
 #define RESPONSE_BYTES (64 * 1024)
+#define URL_MAX        (64 * 1024) /* bytes: no server takes more */
 
 bool http_is_clean(const char *text)
 {
@@ -87,6 +88,13 @@ static int put_part(struct buffer *url, const struct http_source *source,
     return failed;
 }
 
+static int check_length(const struct buffer *url, struct rota_error *error)
+{
+    if (url->length <= URL_MAX)
+        return 0;
+    return error_set(error, ERROR_REFUSED, "\"url\" and \"query\": longer than %d bytes", URL_MAX);
+}
+
 static int read_address(struct buffer *url, const struct http_source *source,
                         struct rota_error *error)
 {
@@ -106,7 +114,7 @@ static int read_address(struct buffer *url, const struct http_source *source,
                          "[\"https://example.org/customers/\",{\"$pointer\":\"/data/customer\"}]");
     for (const struct json_value *part = json_first(source->message, value); part != NULL;
          part = json_next(source->message, part))
-        if (put_part(url, source, part, error) != 0)
+        if (put_part(url, source, part, error) != 0 || check_length(url, error) != 0)
             return -1;
     return 0;
 }
@@ -137,7 +145,7 @@ static int read_query(struct buffer *url, const struct http_source *source,
             error_prefix(error, "\"query\": %.100s", name != NULL ? name : "a name");
         free(name);
         free(text);
-        if (failed)
+        if (failed || check_length(url, error) != 0)
             return -1;
     }
     return 0;
@@ -161,6 +169,8 @@ static int read_url(struct http_request *request, const struct http_source *sour
         http_target_free(&target);
         failed = read_query(&url, source, error);
     }
+    if (failed == 0)
+        failed = check_length(&url, error);
     if (failed == 0)
         request->url = mem_string(buffer_text(&url));
     buffer_free(&url);
@@ -201,6 +211,8 @@ static int read_status(const struct json_value *value, struct http_expect *ret_e
     char *text = value->type == JSON_STRING ? json_text(value) : NULL;
     if (value->type == JSON_NUMBER)
         json_int64(value, &status);
+    if (status > 999)
+        status = 0; /* too large for an int, perhaps */
     if (text != NULL && strlen(text) == 3 && strcmp(text + 1, "xx") == 0 && isdigit(*text))
         *ret_expect = (struct http_expect){(*text - '0') * 100, (*text - '0') * 100 + 99};
     else
@@ -271,7 +283,8 @@ static int read_all(struct http_request *request, const struct http_source *sour
 {
     if (source->data == NULL || source->data->type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED, "the data of an http job must be an object");
-    return read_body(request, source, error) != 0 || read_method(request, source, error) != 0 ||
+    return template_check(source->message, error) != 0 || read_body(request, source, error) != 0 ||
+                   read_method(request, source, error) != 0 ||
                    read_url(request, source, error) != 0 ||
                    read_expect(request, source, error) != 0 ||
                    read_limits(request, source, error) != 0 ||

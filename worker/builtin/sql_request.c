@@ -59,12 +59,17 @@ static int read_parameters(struct sql_request *request, const struct json *messa
         return error_set(error, ERROR_REFUSED,
                          "\"parameters\" must be a list of at most %d values: $1 is the first",
                          STATEMENT_PARAMETERS_MAX);
+    size_t length = 0;
     request->parameters = mem_array(list->count + 1, sizeof *request->parameters);
     for (const struct json_value *item = json_first(message, list); item != NULL;
          item = json_next(message, item)) {
         char **place = &request->parameters[request->parameter_count++];
         if (read_parameter(message, item, place, error) != 0)
             return error_prefix(error, "\"parameters\": $%d", request->parameter_count);
+        length += *place != NULL ? strlen(*place) : 0;
+        if (length > TEMPLATE_MAX)
+            return error_set(error, ERROR_REFUSED,
+                             "\"parameters\": together they are longer than 4 MiB");
     }
     return 0;
 }
@@ -83,6 +88,8 @@ static int read_rows(struct sql_request *request, const struct json *message,
 
 static void limit(struct sql_request *request, int64_t limit_us)
 {
+    if (limit_us > PROTOCOL_DURATION_MAX_US)
+        limit_us = PROTOCOL_DURATION_MAX_US; /* it is added to a clock */
     if (request->limit_us == 0 || limit_us < request->limit_us)
         request->limit_us = limit_us > US_PER_MS ? limit_us : US_PER_MS;
 }
@@ -126,8 +133,10 @@ static int read_all(struct sql_request *request, const struct json *message, int
     const struct json_value *data = json_get(message, &message->values[0], "data");
     if (data == NULL || data->type != JSON_OBJECT)
         return error_set(error, ERROR_REFUSED, "the data of an sql job must be an object");
-    return read_text(message, data, "database", "\"reports\", a name of the setting databases",
-                     &request->database, error) != 0 ||
+    return template_check(message, error) != 0 ||
+                   read_text(message, data, "database",
+                             "\"reports\", a name of the setting databases", &request->database,
+                             error) != 0 ||
                    read_text(message, data, "statement", "\"CALL tidy($1)\"", &request->statement,
                              error) != 0 ||
                    read_parameters(request, message, data, error) != 0 ||

@@ -34,7 +34,12 @@ enum {
 /* Not NaN and Infinity, which JSON does not know. */
 static bool is_number(const char *text)
 {
-    return *text != '\0' && strspn(text, "0123456789+-.eE") == strlen(text);
+    struct json json;
+    if (strspn(text, "0123456789+-.eE") != strlen(text) ||
+        json_parse(&json, text, strlen(text), NULL) != 0)
+        return false;
+    json_free(&json);
+    return true;
 }
 
 /* What is JSON in the database stays so, if it may stand that deep in a message. */
@@ -111,12 +116,21 @@ static void put_columns(struct sql *sql, const PGresult *result)
     sql->truncated = true;
 }
 
+/* Its bytes alone are no more than what is shown: as JSON they may be six times as many. */
+static bool may_fit(const PGresult *result)
+{
+    size_t length = 0;
+    for (int column = 0; column < PQnfields(result); column++)
+        length += (size_t)PQgetlength(result, 0, column);
+    return length <= STATEMENT_SHOWN_MAX;
+}
+
 static void take_row(struct sql *sql, const PGresult *result)
 {
     size_t before = sql->rows.length;
     put_columns(sql, result);
     sql->row_count++;
-    if (sql->truncated || sql->row_count > sql->request.max_rows) {
+    if (sql->truncated || sql->row_count > sql->request.max_rows || !may_fit(result)) {
         sql->truncated = true;
         return;
     }

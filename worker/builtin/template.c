@@ -7,6 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+int template_check(const struct json *message, struct rota_error *error)
+{
+    int pointers = 0;
+    for (uint32_t i = 0; i < message->count; i++)
+        pointers += json_is(&message->values[i], "$pointer");
+    if (pointers <= TEMPLATE_POINTERS_MAX)
+        return 0;
+    return error_set(error, ERROR_REFUSED, "the data hold %d times $pointer: at most %d are taken",
+                     pointers, TEMPLATE_POINTERS_MAX);
+}
+
 /* One step of a pointer, without its escapes. */
 static char *step_text(const char *step, size_t length)
 {
@@ -125,6 +136,9 @@ int template_write(struct buffer *out, const struct json *message, const struct 
     const struct json_value *found = template_value(message, value, error);
     if (found == NULL)
         return -1;
+    if (out->length + found->raw.length > TEMPLATE_MAX)
+        return error_set(error, ERROR_REFUSED,
+                         "with what its pointers name it becomes longer than 4 MiB");
     bool parent = value->type == JSON_OBJECT || value->type == JSON_ARRAY;
     if (found == value && parent &&
         memmem(value->raw.data, value->raw.length, "pointer", strlen("pointer")) != NULL)

@@ -11,6 +11,13 @@
 #include "base/error.h"
 #include "base/json.h"
 
+/* Bytes of what pointers make: many of them may name the same large part. Servers take less. */
+#define TEMPLATE_MAX          (4 * 1024 * 1024)
+#define TEMPLATE_POINTERS_MAX 1000 /* in a message: each may walk over all of it */
+
+/* Refuses a message with too many pointers, before any is followed. */
+int template_check(const struct json *message, struct rota_error *error);
+
 /* NULL: it names nothing. */
 const struct json_value *template_find(const struct json *message, const char *pointer);
 

@@ -173,7 +173,10 @@ int64_t rota_run_lock(rota_run *run, const char *name, const char *wait, bool sh
     put_string(&line, "name", name);
     put_string(&line, "wait", wait);
     rota_text_add(&line, shared ? ",\"shared\":true" : "");
-    finish(run, &line);
+    if (finish(run, &line) != 0) { /* no answer will come */
+        drop_lock(worker, lock);
+        return -1;
+    }
     while (lock->state == ROTA_LOCK_ASKED && !run->cancelled)
         rota_worker_hear(worker, -1);
     int64_t ref = lock->ref;
