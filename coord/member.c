@@ -482,15 +482,23 @@ void member_resign(struct node *node)
 static void on_announced(void *arg, const struct store_answer *answer)
 {
     struct node *node = arg;
-    bool again = node->member.announce_again;
     (void)answer; /* a session that comes back tells all of it */
-    node->member.announcing = node->member.announce_again = false;
-    if (again)
-        member_announce(node);
+    if (--node->member.announcing > 0 || !node->member.announce_again)
+        return;
+    node->member.announce_again = false;
+    member_announce(node);
 }
 
 /* One at a time: workers may come and go faster than it is written, and heartbeats wait behind it.
  */
+void member_workers_changed(struct node *node)
+{
+    if (node->member.announcing > 0)
+        node->member.announce_again = true;
+    else
+        member_announce(node);
+}
+
 void member_announce(struct node *node)
 {
     const char *const *handlers;
@@ -500,11 +508,7 @@ void member_announce(struct node *node)
     int32_t slots = 0;
     if (node->member.incarnation == 0 || !store_ready(node->session))
         return;
-    if (node->member.announcing) {
-        node->member.announce_again = true;
-        return;
-    }
-    node->member.announcing = true;
+    node->member.announcing++;
     for (size_t i = 0; i < pools; i++)
         slots += views[i].slots;
     struct buffer versions = {0};

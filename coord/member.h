@@ -27,8 +27,9 @@ struct member {
     bool deputy;      /* looks for deaths as the leader does: for the leader's own */
     bool lanes;       /* some run holds a lane or waits for one: worth a sweep */
     bool beating;     /* a heartbeat or a registration is out, */
-    int64_t sent_boot_us;            /* since then */
-    bool announcing, announce_again; /* what is to be told changed while it was being told */
+    int64_t sent_boot_us;          /* since then */
+    int announcing;                /* statements that tell of us and are not answered */
+    bool announce_again;           /* what our workers are has changed meanwhile */
     int64_t lease_until_boot_us;   /* may act until then: counted from when the renewal was sent */
     int64_t clock_offset_us;       /* database wall clock minus our boot clock */
     int64_t clock_stepped_boot_us; /* when it was seen to jump; 0: never */
@@ -55,7 +56,8 @@ void member_hold(struct node *node);  /* asked while the node starts: keeps leas
 void member_begin(struct node *node); /* heartbeats from now on */
 void member_session_ready(struct node *node);
 void member_session_lost(struct node *node);
-void member_announce(struct node *node);    /* handlers, slots, state into our row */
+void member_announce(struct node *node);        /* handlers, slots, state into our row */
+void member_workers_changed(struct node *node); /* likewise, when the last one is through */
 void member_others_work(struct node *node); /* a sign that other nodes have runs, or will have */
 void member_resign(struct node *node);      /* from the housekeeping */
 void member_beat_soon(struct node *node);   /* there is something to hear */

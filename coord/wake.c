@@ -232,7 +232,7 @@ void wake_handlers_changed(struct node *node)
         w->told = handlers_mark(w) + told_mark(node);
         w->stale = w->stale || handlers_mark(w) != before;
         if (w->told != told)
-            member_announce(node);
+            member_workers_changed(node);
     }
     if (w->stale)
         load_routes(w);
