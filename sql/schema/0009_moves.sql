@@ -28,7 +28,7 @@ BEGIN
           FROM receipt h CROSS JOIN LATERAL rota.receipt_runs(h.r) o
     ), run AS MATERIALIZED (
         SELECT w.more_attempt, w.more_crash, w.recovering AS now_recovering, w.entry, t.*,
-               CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE t.due END AS again,
+               CASE WHEN w.delay_ms > 0 THEN now() + w.delay_ms * interval '1 ms' ELSE greatest(t.due, '1970-01-01 00:00:00+00') END AS again,
                CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(t.job_id, t.trigger_id, t.data) END AS lane,
                CASE WHEN j.rate_limit IS NOT NULL THEN rota.run_bucket(t.job_id, t.trigger_id, t.data) END AS bucket,
                CASE WHEN j.held THEN 'P'::"char" WHEN j.rate_limit IS NOT NULL THEN 'R'::"char" END AS hold,

@@ -289,8 +289,10 @@ def test_odd_rows_of_runs_harm_nobody(rota, ledger):
     usual = {"due": "now()", "job": "j.id", "trigger": "NULL::integer", "scheduled": "now()", "attempt": "1",
              "data": "NULL::json", "checkpoint": "NULL::json", "earlier": "NULL::jsonb"}
     odd = [{"job": "4711"}, {"trigger": "4711"}, {"scheduled": "'-infinity'"}, {"scheduled": "'4713-01-01 BC'"},
-           {"due": "'-infinity'"}, {"attempt": "32767"}, {"data": "'17'"}, {"data": "'[]'"}, {"data": "'null'"},
+           {"due": "'1970-01-01 00:00:00+00'"}, {"attempt": "32767"}, {"data": "'17'"}, {"data": "'[]'"}, {"data": "'null'"},
            {"data": "'{\"a\":1,\"a\":2}'"}, {"checkpoint": "'17'"}, {"earlier": "'17'"}, {"earlier": "'{}'"}]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        rota.value(pending.format(**{**usual, "due": "'-infinity'"}))
     runs = {}
     for change in odd:
         run = rota.value(pending.format(**{**usual, **change}))
