@@ -149,7 +149,7 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 limit_s=2400 # of the integration tests, which take a quarter of it on a quiet machine
-side_by_side=3
+side_by_side=4
 [ -z "$full" ] || { export ROTA_TEST_FULL=1 && limit_s=5400 && side_by_side=2; }
 
 build build-test || { fail "the build"; exit; }

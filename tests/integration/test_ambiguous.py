@@ -75,7 +75,7 @@ def test_one_lost_answer_of_queued_runs(rota, proxy, ledger, statement, heard):
 
 
 @pytest.mark.parametrize("heard", [True, False], ids=["done", "not done"])
-@pytest.mark.parametrize("statement", ["trigger_acquire", "trigger_fire"])
+@pytest.mark.parametrize("statement", [pytest.param("trigger_acquire", marks=pytest.mark.full), "trigger_fire"])
 def test_one_lost_answer_of_firings(rota, proxy, ledger, statement, heard):
     node(rota, proxy, ledger)
     ticks = Ticks("t", 10, 6)

@@ -116,6 +116,7 @@ def assert_paced(moments, began, rate):
     assert most <= rate * (1.5 if not FULL else 3)
 
 
+@pytest.mark.full  # test_a_second_outage_… has less of it
 def test_a_day_without_nodes_ends_in_no_storm_and_counts_exactly(rota, capsys):
     count, rate = (200, 20) if SANITIZED else (10000, 1000) if FULL else (1000, 100)
     declare(rota, count)

@@ -248,7 +248,8 @@ def assert_nothing_lost(rota, ledger, ticks):
         assert all(entry.recovering for entry in entries[1:]), f"begun again without a death: {entries}"
 
 
-@pytest.mark.parametrize("what", ["paused", "away", "lifetime", "impatient", "server restarts"])
+@pytest.mark.parametrize("what", ["paused", "away", pytest.param("lifetime", marks=pytest.mark.full),
+                                  pytest.param("impatient", marks=pytest.mark.full), "server restarts"])
 def test_what_operators_do_to_a_pooler_loses_nothing(rota, make_pooler, ledger, server, what):
     pooler = make_pooler(**({"server_lifetime": 1} if what == "lifetime" else {}))
     nodes = fleet(rota, pooler, ledger)

@@ -524,6 +524,7 @@ def test_on_a_terminal_ctrl_c_reaches_up_alone_and_the_text_is_readable(director
     assert not processes_of("no such tag", data)
 
 
+@pytest.mark.full
 def test_a_stopped_terminal_does_not_stop_the_nodes(directory):
     """Nobody reads what `up` prints: the pipe fills up, the runs go on."""
     ledger = os.path.join(directory, "ledger")
