@@ -11,6 +11,7 @@ import os
 import time
 from typing import NamedTuple
 
+import pytest
 
 from ledger import instant_text
 from processes import memory_kib

@@ -19,7 +19,6 @@ from waiting import wait_until
 from web import Web
 
 TAKES_S = 100
-
 ROTA = os.environ.get("ROTA_BINARY", "build/rota")
 MANIFEST = {
     "source": "test",
