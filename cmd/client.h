@@ -35,6 +35,11 @@ void client_close(struct client *client);
  * A command that talks to the database and nothing else: its help, its options, what it does. An
  * argument that none of its options takes is a word (or refused), then a setting.
  */
+/* `once` of commands that queue a run. */
+#define CLIENT_RUN_ONCE                                                                            \
+    "the connection was lost before the answer came: the run may be queued or not; see "           \
+    "`rota get runs` and `rota get history` before you ask for it again"
+
 struct client_command {
     const char *name;
     const char *help;

@@ -47,10 +47,6 @@ static const char help_text[] =
     "  --json              {\"runs\":[…],\"conflicts\":[…]}\n"
     "\n";
 
-#define ONCE_TEXT                                                                                  \
-    "the connection was lost before the answer came: the run may be queued or not; see "           \
-    "`rota get runs` and `rota get history` before you enqueue it again"
-
 struct options {
     struct enqueue enqueue;
     const char *data;
@@ -296,7 +292,7 @@ int cmd_enqueue(int argc, char **argv)
                                                   .take = take,
                                                   .word = word,
                                                   .check = check,
-                                                  .once = ONCE_TEXT,
+                                                  .once = CLIENT_RUN_ONCE,
                                                   .run = run};
     struct options options = {.enqueue.at_us = STORE_NULL_TIME};
     int code = client_main(&command, &options, argc, argv);

@@ -68,6 +68,7 @@ int cmd_fire(int argc, char **argv)
     static const struct client_command command = {.name = "fire",
                                                   .help = help_text,
                                                   .own = own,
+                                                  .once = CLIENT_RUN_ONCE,
                                                   .take = take,
                                                   .word = word,
                                                   .check = check,

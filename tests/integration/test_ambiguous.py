@@ -201,12 +201,13 @@ def test_a_completion_that_is_ended_by_a_time_out_is_written_later_with_all_its_
 # ---- commands ----
 
 @pytest.mark.parametrize("heard", [True, False], ids=["done", "not done"])
-def test_an_enqueue_whose_answer_is_lost_says_that_it_may_be_done_or_not(rota, proxy, heard):
+@pytest.mark.parametrize("command", ["enqueue", "fire"])
+def test_an_enqueue_whose_answer_is_lost_says_that_it_may_be_done_or_not(rota, proxy, heard, command):
     rota.apply(job())
-    proxy.cut_at("run_enqueue\0", heard)
-    done = rota.run("enqueue", "job", check=False, database_url=proxy.url)
+    proxy.cut_at(f"run_{command}\0", heard)
+    done = rota.run(command, "job", check=False, database_url=proxy.url)
     assert done.returncode == 3 and done.stdout == ""
     assert "the run may be queued or not" in done.stderr and "rota get runs" in done.stderr
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.pending") == heard, 5, "what was said")
-    done = rota.run("enqueue", "job", check=False, database_url="host=/nowhere")
+    done = rota.run(command, "job", check=False, database_url="host=/nowhere")
     assert done.returncode == 3 and "may be queued" not in done.stderr
