@@ -85,7 +85,7 @@ void acquire_failed(struct acquire *a, const struct rota_error *error)
  * We were declared dead while the claim was out, and may be back with a new lease: whoever declared
  * it took what the claim had got. To begin it here would run it twice, in a lane at once.
  */
-static bool outlived(struct acquire *a)
+bool acquire_outlived(struct acquire *a)
 {
     struct node *node = a->node;
     if (a->incarnation == node->member.incarnation)
@@ -111,17 +111,20 @@ bool acquire_want(struct id_list *list, int32_t id)
 void acquire_routes_params(struct store_params *params, const struct route *routes, size_t count)
 {
     int32_t ids[NODE_CLAIM_ROUTES_MAX], pools[NODE_CLAIM_ROUTES_MAX], rooms[NODE_CLAIM_ROUTES_MAX];
+    int32_t slots[NODE_CLAIM_ROUTES_MAX];
     int16_t priorities[NODE_CLAIM_ROUTES_MAX];
     for (size_t i = 0; i < count; i++) {
         ids[i] = routes[i].id;
         priorities[i] = routes[i].priority;
         pools[i] = routes[i].pool;
         rooms[i] = routes[i].room;
+        slots[i] = routes[i].slots;
     }
     params_int32s(params, ids, count);
     params_int16s(params, priorities, count);
     params_int32s(params, pools, count);
     params_int32s(params, rooms, count);
+    params_int32s(params, slots, count);
 }
 
 void acquire_begin(struct acquire *a, enum step step, const struct route *routes, size_t count)
@@ -132,13 +135,15 @@ void acquire_begin(struct acquire *a, enum step step, const struct route *routes
     memcpy(a->routes, routes, count * sizeof *routes);
     a->route_count = count;
     a->room = 0;
-    a->least_room = INT_MAX;
+    a->any_slot = false;
+    a->least_slots = INT_MAX;
     uint64_t seen = 0; /* pools are few; each counts once */
     for (size_t i = 0; i < count; i++) {
-        if (routes[i].room < a->least_room)
-            a->least_room = routes[i].room;
+        a->any_slot = a->any_slot || routes[i].slots > 0;
+        if (routes[i].slots < a->least_slots)
+            a->least_slots = routes[i].slots;
         if (routes[i].pool < 64 && (seen & (UINT64_C(1) << routes[i].pool)) == 0)
-            a->room += routes[i].room;
+            a->room += a->work == WORK_PENDING ? routes[i].room : routes[i].slots;
         if (routes[i].pool < 64)
             seen |= UINT64_C(1) << routes[i].pool;
     }
@@ -194,72 +199,7 @@ static void load(struct acquire *a, struct id_list *list, enum statement_id stat
     store_params_free(&params);
 }
 
-/* ---- runs that wait ---- */
-
-static char *copy(struct slice slice)
-{
-    return slice.data != NULL ? mem_string_n(slice.data, slice.length) : NULL;
-}
-
-/* One row of run_claim.sql. */
-static struct run *take_row(struct acquire *a, const PGresult *result, int row,
-                            struct receipt *receipt)
-{
-    struct run *run = runs_add(a->node->runs, receipt, (uint32_t)row_int32(result, row, 1),
-                               row_int64(result, row, 2));
-    run->laned = a->work == WORK_LANE_PENDING;
-    run->job_id = row_int32(result, row, 3);
-    run->trigger_id = row_null(result, row, 4) ? 0 : row_int32(result, row, 4);
-    run->due_us = row_time(result, row, 5);
-    run->scheduled_us = row_time(result, row, 6);
-    run->attempt = row_int16(result, row, 7);
-    run->crashes = row_int16(result, row, 8);
-    run->missed = row_int32(result, row, 9);
-    run->recovering = row_bool(result, row, 10);
-    run->made_up = row_bool(result, row, 16);
-    run->extra = row_bool(result, row, 17);
-    run->rated = row_bool(result, row, 18);
-    run->data = copy(row_slice(result, row, 11));
-    run->checkpoint = copy(row_slice(result, row, 12));
-    run->earlier = copy(row_slice(result, row, 13));
-    return run;
-}
-
-void acquire_on_claimed(void *arg, const struct store_answer *answer)
-{
-    struct acquire *a = arg;
-    struct node *node = a->node;
-    if (a->step != STEP_CLAIM)
-        return;
-    if (answer->error != NULL) {
-        acquire_failed(a, answer->error);
-        return;
-    }
-    int count = PQntuples(answer->result);
-    busy_claimed(node, count > 0 && count >= a->least_room);
-    if (count > 0 && outlived(a))
-        return;
-    if (a->work == WORK_PENDING) {
-        wake_claimed(node, count);
-        if (count < a->room)
-            wake_unknown(node, a->work); /* that was all of it: when is the next one due? */
-    }
-    if (count == 0) {
-        end_step(a);
-        return;
-    }
-    struct receipt *receipt =
-        runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
-    a->fleet_revision = row_int64(answer->result, 0, 15);
-    bool rated = false;
-    for (int row = 0; row < count; row++) {
-        struct run *run = a->held[a->held_count++] = take_row(a, answer->result, row, receipt);
-        rated = rated || run->rated;
-    }
-    if (rated)
-        rate_claimed(node);
-    acquire_go_on(a);
-}
+/* ---- what the claimed runs need ---- */
 
 /* Definitions for the claimed runs: those known are attached, the others listed for loading. */
 static bool define_held(struct acquire *a)
@@ -314,7 +254,7 @@ static void on_data(void *arg, const struct store_answer *answer)
         struct run *run = a->held[i];
         for (int row = 0; needs_data(run) && row < PQntuples(answer->result); row++)
             if (row_int32(answer->result, row, 0) == run->job_id && run->job_data == NULL)
-                run->job_data = copy(row_slice(answer->result, row, 1));
+                run->job_data = acquire_copy(row_slice(answer->result, row, 1));
         run->job_data_known = true;
     }
     acquire_go_on(a);
@@ -349,17 +289,6 @@ void acquire_go_on(struct acquire *a)
     end_step(a);
 }
 
-static void claim_pending(struct acquire *a, const struct route *routes, size_t count)
-{
-    struct store_params params = {0};
-    acquire_begin(a, STEP_CLAIM, routes, count);
-    acquire_routes_params(&params, routes, count);
-    a->incarnation = a->node->member.incarnation;
-    params_int32(&params, a->incarnation);
-    store_call(a->node->work, SQL_RUN_CLAIM, &params, 0, acquire_on_claimed, a);
-    store_params_free(&params);
-}
-
 /* ---- triggers ---- */
 
 static void on_fired(void *arg, const struct store_answer *answer)
@@ -372,7 +301,7 @@ static void on_fired(void *arg, const struct store_answer *answer)
         acquire_failed(a, answer->error);
         return;
     }
-    if (outlived(a))
+    if (acquire_outlived(a))
         return;
     struct run *runs[NODE_CLAIM_MAX];
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
@@ -404,7 +333,7 @@ void acquire_rooms(const struct acquire *a, int rooms[NODE_POOLS_MAX])
 {
     memset(rooms, 0, NODE_POOLS_MAX * sizeof *rooms);
     for (size_t i = 0; i < a->route_count; i++)
-        rooms[a->routes[i].pool] = a->routes[i].room;
+        rooms[a->routes[i].pool] = a->routes[i].slots;
 }
 
 int *acquire_room_of(struct acquire *a, int32_t route, int *rooms)
@@ -465,7 +394,7 @@ static void on_locked(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
-    wake_claimed(node, count);
+    wake_claimed(node, count, true);
     if (count < a->room)
         wake_unknown(node, a->work);
     if (count > 0)
@@ -502,7 +431,7 @@ void acquire_work(struct node *node, enum work work, const struct route *routes,
     struct acquire *a = node->acquire;
     a->work = work;
     if (work == WORK_PENDING)
-        claim_pending(a, routes, count);
+        acquire_pending(a, routes, count);
     else if (work == WORK_LANE_PENDING)
         acquire_lane_pending(a, routes, count);
     else

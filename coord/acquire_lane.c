@@ -10,8 +10,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define STEP_OF_PRIORITY_US (60 * US_PER_SECOND)
-
 void acquire_lane_forget(struct acquire *a)
 {
     for (size_t i = 0; i < a->candidate_count; i++) {
@@ -27,7 +25,7 @@ static void let_go(struct acquire *a)
 {
     acquire_lane_forget(a);
     store_rollback(a->node->work);
-    wake_claimed(a->node, 0);
+    wake_claimed(a->node, 0, true);
     acquire_go_on(a);
 }
 
@@ -61,7 +59,7 @@ static int64_t rank_of(struct acquire *a, const struct lane_candidate *candidate
     for (size_t i = 0; i < a->route_count; i++)
         if (a->routes[i].id == candidate->route)
             priority = a->routes[i].priority;
-    return candidate->input.next_us - priority * STEP_OF_PRIORITY_US;
+    return rank_us(candidate->input.next_us, priority);
 }
 
 static int compare_candidates(const void *left, const void *right, void *arg)
@@ -235,7 +233,7 @@ static void on_picked(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
-    wake_claimed(a->node, count);
+    wake_claimed(a->node, count, true);
     if (count < a->room)
         wake_unknown(a->node, a->work);
     for (int row = 0; row < count && row < NODE_CLAIM_MAX; row++) {

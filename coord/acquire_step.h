@@ -49,8 +49,9 @@ struct acquire {
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
-    int room;       /* of all pools together when the step began */
-    int least_room; /* of one of them: as many claimed are a pool that was filled, most likely */
+    int room;        /* of all pools together when the step began */
+    bool any_slot;   /* some pool had a free one */
+    int least_slots; /* of one of them: as many claimed are a pool that was filled, most likely */
     struct id_list load_triggers, load_jobs, load_data;
     struct fire *fire; /* decided, waiting for its commit */
     struct lane_candidate candidates[NODE_CLAIM_MAX];
@@ -70,8 +71,13 @@ void acquire_failed(struct acquire *a, const struct rota_error *error);
 /* One row of trigger_acquire.sql; false: its definitions have to be loaded first. */
 bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fire_input *input);
 void acquire_fire(struct acquire *a); /* what was decided; the step ends with it */
-void acquire_on_claimed(void *arg, const struct store_answer *answer);
+bool acquire_outlived(struct acquire *a);
 void acquire_go_on(struct acquire *a); /* loads what is missing, dispatches, ends the step */
+
+/* acquire_pending.c */
+void acquire_pending(struct acquire *a, const struct route *routes, size_t count);
+void acquire_on_claimed(void *arg, const struct store_answer *answer);
+char *acquire_copy(struct slice slice); /* NULL for an absent one */
 
 /* acquire_extra.c: what claimed runs have beside their row. False: there is nothing to load. */
 bool acquire_load_extras(struct acquire *a);

@@ -392,6 +392,25 @@ static int settle_jobs(struct apply_plan *plan, struct store *store, struct rota
     return failed;
 }
 
+/* What waits in bulk of jobs that change in what their runs have in common becomes rows, to be
+ * moved by what follows. */
+static int open_bundles(struct apply_plan *plan, struct store *store, struct rota_error *error)
+{
+    static const char *const keys[] = {
+        "handler",     "priority", "disallow_concurrent", "concurrency", "rate",
+        "max_pending", "retry",    "requests_recovery",   NULL};
+    size_t count = 0;
+    const char **names = mem_array(plan->job_count, sizeof *names);
+    for (size_t i = 0; i < plan->job_count; i++) {
+        const struct plan_job *job = &plan->jobs[i];
+        if (job->was != NULL && (job->moved || manifest_differs(&job->differences, keys)))
+            names[count++] = job->job->name;
+    }
+    int failed = call_with_jobs(store, SQL_MANIFEST_BUNDLES, names, count, error);
+    free(names);
+    return failed;
+}
+
 /* What waits, to the rates and the bounds of now. */
 static int settle_queues(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
@@ -485,6 +504,8 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
     size_t most = plan->job_count > plan->trigger_count ? plan->job_count : plan->trigger_count;
     const void **rows = mem_array(most, sizeof *rows);
     int failed = apply_revision(store, &revision, error);
+    if (failed == 0)
+        failed = open_bundles(plan, store, error);
     if (failed == 0)
         failed = move_pending(plan, store, rows, error);
     if (failed == 0)

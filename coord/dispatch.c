@@ -41,6 +41,19 @@ static int pool_for(struct workers *workers, const char *handler, bool laned)
     return best;
 }
 
+/* The pool in whose turn a run waits at hand: the one with the fewest of them. -1: none. */
+static int hand_for(struct node *node, const struct run *run)
+{
+    const struct worker_pool_view *views;
+    size_t count = workers_pools(node->workers, &views);
+    int best = -1;
+    for (size_t i = 0; i < count && i < NODE_POOLS_MAX && !run->laned; i++)
+        if (views[i].slots > 0 && serves(&views[i], run->job->handler) &&
+            (best < 0 || ahead_count(node, i) < ahead_count(node, (size_t)best)))
+            best = (int)i;
+    return best;
+}
+
 /* The job's data, the trigger's laid over it, the run's own over both. */
 static struct slice data_of(const struct run *run, struct buffer *first, struct buffer *second)
 {
@@ -103,6 +116,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
     int failed = workers_run(node->workers, (size_t)pool, &told);
     if (failed == 0) {
         run->place = RUN_AT_WORKER;
+        run->pool = (size_t)pool;
         run->started_us = now;
         free(run->job_data);
         free(run->checkpoint);
@@ -130,25 +144,43 @@ static bool lease_is_over(const struct node *node)
     return clock_boot_us() >= node->member.lease_until_boot_us;
 }
 
-static void dispatch(struct node *node, struct run *run)
+/* Ends here, or goes back: it is not to be begun. */
+static bool turned_away(struct node *node, struct run *run)
 {
+    if (run->fenced) { /* taken from us while its definition was loaded, or while it was at hand */
+        runs_remove(node->runs, run);
+        return true;
+    }
     if (run->job->gone) {
         complete_over(node, run, "failed", "cancelled",
                       details_failure(NULL, run, "failed", NULL, "its job was deleted"), -1, NULL);
-        return;
+        return true;
     }
     if (cancel_before_start(node, run))
-        return;
+        return true;
     if (run->expired) {
         complete_over(node, run, "failed", "expired",
                       details_failure(NULL, run, "failed", NULL, "it was not started in time"), -1,
                       NULL);
-        return;
+        return true;
     }
     if (node->state != NODE_RUNNING || lease_is_over(node) || has_moved(node, run)) {
-        complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
-        return;
+        dispatch_back(node, run);
+        return true;
     }
+    return false;
+}
+
+void dispatch_back(struct node *node, struct run *run)
+{
+    complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
+}
+
+void dispatch_run(struct node *node, struct run *run)
+{
+    assert(run->place == RUN_CLAIMED && run->job != NULL);
+    if (turned_away(node, run))
+        return;
     int pool = pool_for(node->workers, run->job->handler, run->laned);
     if (pool < 0 || hand_over(node, run, pool) != 0)
         complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
@@ -156,11 +188,15 @@ static void dispatch(struct node *node, struct run *run)
 
 void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
+    ahead_go(node);
     for (size_t i = 0; i < count; i++) {
-        assert(runs[i]->place == RUN_CLAIMED && runs[i]->job != NULL);
-        if (runs[i]->fenced)
-            runs_remove(node->runs, runs[i]); /* taken from us while its definition was loaded */
+        int hand = -1;
+        if (!runs[i]->fenced && !runs[i]->job->gone &&
+            pool_for(node->workers, runs[i]->job->handler, runs[i]->laned) < 0)
+            hand = hand_for(node, runs[i]);
+        if (hand >= 0)
+            ahead_put(node, runs[i], (size_t)hand);
         else
-            dispatch(node, runs[i]);
+            dispatch_run(node, runs[i]);
     }
 }

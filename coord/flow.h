@@ -33,7 +33,8 @@ struct route {
     int32_t id;
     int16_t priority;
     int32_t pool;
-    int32_t room;
+    int32_t slots; /* free ones; what is claimed beyond them waits at hand */
+    int32_t room;  /* of both */
 };
 
 /* wake.c: decides when to look for work. Times are database wall microseconds. */
@@ -50,8 +51,8 @@ void wake_step(struct node *node); /* an acquire step has ended: what is next? *
 size_t wake_handlers(struct node *node,
                      const char *const **ret_handlers); /* that our workers announced */
 void wake_unknown(struct node *node, enum work work);   /* all due is taken: ask when the next is */
-void wake_claimed(struct node *node,
-                  int count); /* what a claim brought: nothing makes the next wait a little */
+void wake_claimed(struct node *node, int count,
+                  bool any_slot); /* what a claim brought: nothing makes the next wait a little */
 void wake_failed(struct node *node); /* the step failed: look again in a moment */
 
 /* acquire.c: one step at a time on the work connection; each ends with wake_step(). */
@@ -65,7 +66,19 @@ void acquire_lost(struct node *node); /* the work connection is gone: the step i
 
 /* dispatch.c */
 void dispatch_runs(struct node *node, struct run **runs,
-                   size_t count); /* claimed: to workers or back */
+                   size_t count); /* claimed: to workers, to be at hand, or back */
+void dispatch_run(struct node *node, struct run *run);  /* one that was at hand; not beyond that */
+void dispatch_back(struct node *node, struct run *run); /* whole: it was never started */
+
+/* ahead.c: plain runs at hand for the next free slot of a pool */
+void ahead_new(struct node *node);
+void ahead_free(struct node *node);
+void ahead_finished(struct node *node, size_t pool); /* a run of its */
+size_t ahead_count(const struct node *node, size_t pool);
+int ahead_room(struct node *node, size_t pool); /* how many may be claimed beyond its slots */
+void ahead_put(struct node *node, struct run *run, size_t pool);
+void ahead_go(struct node *node);   /* slots may have become free */
+void ahead_back(struct node *node); /* all: this node begins no more */
 
 /* result.c: what a worker's answer means for its run */
 void result_take(struct node *node, const struct worker_result *result);

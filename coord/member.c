@@ -53,6 +53,7 @@ static void register_params(struct node *node, struct store_params *params)
     params_int32(params, node->lock_class);
     params_int32(params, node->member.dead);
     params_int64(params, node->config->restart_delay_us / US_PER_MS);
+    params_int32(params, migration_count);
 }
 
 /*

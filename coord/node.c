@@ -34,6 +34,8 @@ void node_move(struct node *node, enum node_event event)
 {
     const struct machine_row *row = machine_move(&node_machine, (int)node->state, (int)event);
     node->state = (enum node_state)row->to;
+    if (row->from == NODE_RUNNING && row->to != NODE_RUNNING)
+        ahead_back(node);
     log_info(&node->log, "node state", LOG_TEXT("from", node_machine.states[row->from]),
              LOG_TEXT("to", node_machine.states[row->to]), LOG_TEXT("why", row->why));
     node_status(node);
@@ -246,6 +248,7 @@ static void on_result(void *arg, const struct worker_result *result)
 
 static void on_changed(void *arg)
 {
+    ahead_go(arg);
     wake_handlers_changed(arg);
 }
 
@@ -520,6 +523,7 @@ static void node_free(struct node *node)
     store_free(node->session);
     cluster_locks_free(node->locks);
     queue_free(node);
+    ahead_free(node);
     complete_free(node);
     acquire_free(node);
     wake_free(node);
@@ -557,6 +561,7 @@ static void node_init(struct node *node, const struct node_config *config)
     name_connections(node);
     wake_new(node);
     acquire_new(node);
+    ahead_new(node);
     complete_new(node);
     notes_new(node);
     queue_new(node);

@@ -26,6 +26,7 @@ struct http_server;
 struct wake;
 struct acquire;
 struct complete;
+struct ahead;
 struct notes;
 struct cluster_locks;
 struct rate;
@@ -53,6 +54,7 @@ struct node {
     struct runs *runs;
     struct wake *wake;
     struct acquire *acquire;
+    struct ahead *ahead;
     struct complete *complete;
     struct notes *notes;
     struct cluster_locks *locks;

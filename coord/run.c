@@ -8,6 +8,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
+int64_t rank_us(int64_t due_us, int priority)
+{
+    return due_us - priority * 60 * US_PER_SECOND;
+}
+
 struct runs *runs_new(void)
 {
     return mem_alloc(sizeof(struct runs));

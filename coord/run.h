@@ -42,6 +42,9 @@ struct run {
     int32_t job_id;
     int32_t trigger_id; /* 0: enqueued */
     int64_t due_us;
+    int64_t rank_us; /* among what waits at hand */
+    size_t at_hand;  /* its place there */
+    size_t pool;     /* that has it, once it was handed over */
     int64_t scheduled_us;
     int64_t previous_us; /* the trigger's previous occurrence, 0: none */
     int64_t started_us;  /* database wall clock, when handed to a worker */
@@ -77,5 +80,11 @@ bool runs_know(const struct runs *runs, int64_t fence);
 struct run *runs_add(struct runs *runs, struct receipt *receipt, uint32_t slot, int64_t id);
 struct run *runs_find(const struct runs *runs, int64_t id, int64_t fence); /* NULL: not ours */
 void runs_remove(struct runs *runs, struct run *run); /* frees it, and its receipt with the last */
+
+/*
+ * The order in which what is due is taken, triggers and runs of all routes alike: by the due time,
+ * a minute earlier for each step of priority, so that nobody waits for ever.
+ */
+int64_t rank_us(int64_t due_us, int priority);
 
 #endif

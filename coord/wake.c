@@ -44,12 +44,14 @@ struct wake {
     size_t route_count;
     struct route lane_routes[NODE_ROUTES_MAX]; /* the same for what belongs to lanes */
     size_t lane_route_count;
-    bool starved;               /* some route had no room at the last look: a free slot is news */
+    bool any_slot;              /* some route had a free one */
+    bool starved;               /* some route had none at the last look: a free slot is news */
     bool lanes_starved;         /* the same for lanes */
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
     int64_t pause_until_us;     /* monotonic: after a failure or a miss */
+    int64_t ahead_after_us;     /* monotonic: there was nothing to be had beyond the slots */
     int misses;                 /* claims in a row that found nothing though something was due */
 };
 
@@ -269,19 +271,44 @@ static int pool_for(const struct worker_pool_view *views, size_t count, const in
     return best;
 }
 
-/* Routes with room among those known; `sign` -1: of lanes. False: some have none. */
+/* What a claim may bring for each pool. */
+struct rooms {
+    int slots[NODE_POOLS_MAX];
+    int room[NODE_POOLS_MAX];
+};
+
+/* Routes with room among those known; `sign` -1: of lanes. False: some have no free slot. */
 static bool find_routes(const struct wake *w, const struct worker_pool_view *views, size_t pools,
-                        const int *rooms, int sign, struct route *ret_routes, size_t *ret_count)
+                        const struct rooms *rooms, int sign, struct route *ret_routes,
+                        size_t *ret_count)
 {
     size_t count = 0;
+    bool all_free = true;
     for (size_t i = 0; i < w->known_count && count < NODE_ROUTES_MAX; i++) {
-        int pool = pool_for(views, pools, rooms, w->known[i].handler);
-        if (pool >= 0 && rooms[pool] > 0)
-            ret_routes[count++] =
-                (struct route){sign * w->known[i].id, w->known[i].priority, pool, rooms[pool]};
+        int pool = pool_for(views, pools, rooms->room, w->known[i].handler);
+        all_free = all_free && pool >= 0 && rooms->slots[pool] > 0;
+        if (pool >= 0 && rooms->room[pool] > 0)
+            ret_routes[count++] = (struct route){sign * w->known[i].id, w->known[i].priority, pool,
+                                                 rooms->slots[pool], rooms->room[pool]};
     }
     *ret_count = count;
-    return count == w->known_count;
+    return all_free;
+}
+
+/* Of one pool, at most `left`: the same for both kinds, where both have any. Returns how much. */
+static int rooms_of(struct node *node, const struct worker_pool_view *view, size_t pool, int left,
+                    struct rooms *plain, struct rooms *lanes)
+{
+    int at_hand = (int)ahead_count(node, pool), ahead = ahead_room(node, pool);
+    int free_slots = view->free_slots > at_hand ? view->free_slots - at_hand : 0;
+    int slots = free_slots > view->lane_slots ? free_slots : view->lane_slots;
+    int room = slots + ahead < left ? slots + ahead : left;
+    slots = slots < left ? slots : left;
+    plain->slots[pool] = free_slots > 0 ? slots : 0;
+    plain->room[pool] = free_slots + ahead > 0 ? room : 0;
+    lanes->slots[pool] = view->lane_slots > 0 ? slots : 0;
+    lanes->room[pool] = view->lane_slots > 0 ? room : 0;
+    return room;
 }
 
 /* Routes of lanes are looked for only where they are asked for: most nodes have none. */
@@ -290,18 +317,15 @@ static void look_at_rooms(struct wake *w, bool lanes)
     const struct worker_pool_view *views;
     size_t pools = workers_pools(w->node->workers, &views);
     int left = NODE_CLAIM_MAX; /* of the pools together: what one claim may bring */
-    int rooms[NODE_POOLS_MAX], lane_rooms[NODE_POOLS_MAX];
-    for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++) {
-        int most =
-            views[i].free_slots > views[i].lane_slots ? views[i].free_slots : views[i].lane_slots;
-        most = most < left ? most : left; /* the same for both kinds, where both have any */
-        rooms[i] = views[i].free_slots > 0 ? most : 0;
-        lane_rooms[i] = views[i].lane_slots > 0 ? most : 0;
-        left -= most;
-    }
-    w->starved = !find_routes(w, views, pools, rooms, 1, w->routes, &w->route_count);
+    struct rooms rooms, lane_rooms;
+    for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++)
+        left -= rooms_of(w->node, &views[i], i, left, &rooms, &lane_rooms);
+    w->starved = !find_routes(w, views, pools, &rooms, 1, w->routes, &w->route_count);
+    w->any_slot = false;
+    for (size_t i = 0; i < w->route_count; i++)
+        w->any_slot = w->any_slot || w->routes[i].slots > 0;
     w->lane_route_count = 0;
-    w->lanes_starved = lanes && !find_routes(w, views, pools, lane_rooms, -1, w->lane_routes,
+    w->lanes_starved = lanes && !find_routes(w, views, pools, &lane_rooms, -1, w->lane_routes,
                                              &w->lane_route_count);
 }
 
@@ -326,13 +350,25 @@ static bool lanes_due(const struct wake *w, int64_t now_us)
                                              is_due(w->due_us[WORK_LANE_PENDING], now_us));
 }
 
-/* WORK_KINDS: nothing is due. Each kind takes its share of the room only, so that any order does.
- */
-static int due_work(const struct wake *w, int64_t now_us)
+/* Triggers need a slot; of what waits some may be at hand for the next one. */
+static bool has_room(const struct wake *w, enum work work, int64_t monotonic_us)
 {
-    int kinds = w->lane_route_count > 0 ? WORK_KINDS : WORK_LANE_TRIGGERS;
-    for (int work = w->route_count > 0 ? 0 : WORK_LANE_TRIGGERS; work < kinds; work++)
-        if (is_due(w->due_us[work], now_us))
+    switch (work) {
+    case WORK_TRIGGERS:
+        return w->any_slot;
+    case WORK_PENDING:
+        return w->any_slot || (w->route_count > 0 && monotonic_us >= w->ahead_after_us);
+    default:
+        return w->lane_route_count > 0;
+    }
+}
+
+/* WORK_KINDS: nothing is due that there is room for. Each kind takes its share of the room only, so
+ * that any order does. */
+static int due_work(const struct wake *w, int64_t now_us, int64_t monotonic_us)
+{
+    for (int work = 0; work < WORK_KINDS; work++)
+        if (is_due(w->due_us[work], now_us) && has_room(w, (enum work)work, monotonic_us))
             return work;
     return WORK_KINDS;
 }
@@ -375,7 +411,8 @@ static void decide(struct wake *w)
     }
     int64_t now = node_database_now(node);
     look_at_rooms(w, lanes_due(w, now));
-    int work = due_work(w, now);
+    int work = due_work(w, now, monotonic);
+    bool no_slot = !w->any_slot && w->lane_route_count == 0;
     add_lane_routes(w);
     if (w->route_count == 0) {
         if (w->known_count == 0)
@@ -387,7 +424,7 @@ static void decide(struct wake *w)
     } else if (w->ask) {
         w->ask = false;
         acquire_ask(node, w->routes, w->route_count);
-    } else {
+    } else if (!no_slot) { /* a slot that becomes free is news */
         w->misses = 0;
         busy_idle(node); /* who relied on us to look is looked for once more */
         sleep_until(w, now);
@@ -449,9 +486,13 @@ void wake_unknown(struct node *node, enum work work)
  * stopped in the middle, until the server ends his transaction. Asking again at once would only
  * burn the CPU.
  */
-void wake_claimed(struct node *node, int count)
+void wake_claimed(struct node *node, int count, bool any_slot)
 {
     struct wake *w = node->wake;
+    if (count == 0 && !any_slot) { /* what is due would not be run again: it waits for a slot */
+        w->ahead_after_us = clock_monotonic_us() + FAILED_PAUSE_US;
+        return;
+    }
     if (count > 0) {
         w->misses = 0;
         return;

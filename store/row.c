@@ -77,14 +77,19 @@ char row_char(const PGresult *result, int row, int column)
     return *bytes_of(result, row, column, 1);
 }
 
+int64_t row_wall_us(int64_t postgres_us)
+{
+    int64_t wall_us;
+    if (__builtin_add_overflow(postgres_us, PG_EPOCH_US, &wall_us))
+        return INT64_MAX; /* infinity, and the last years before it */
+    return wall_us;
+}
+
 int64_t row_time(const PGresult *result, int row, int column)
 {
     if (PQgetisnull(result, row, column))
         return STORE_NULL_TIME;
-    int64_t wall_us;
-    if (__builtin_add_overflow(row_int64(result, row, column), PG_EPOCH_US, &wall_us))
-        return INT64_MAX; /* infinity, and the last years before it */
-    return wall_us;
+    return row_wall_us(row_int64(result, row, column));
 }
 
 struct slice row_slice(const PGresult *result, int row, int column)

@@ -19,6 +19,7 @@ char row_char(const PGresult *result, int row, int column);          /* "char" *
 int64_t row_time(const PGresult *result, int row, int column);       /* STORE_NULL_TIME for NULL */
 struct slice row_slice(const PGresult *result, int row, int column); /* absent for NULL */
 const char *row_text(const PGresult *result, int row, int column);   /* NULL for NULL */
+int64_t row_wall_us(int64_t postgres_us); /* of a time as the server sends it */
 /* Elements of a one-dimensional bigint[]; ret_count; to be freed. */
 int64_t *row_int64s(const PGresult *result, int row, int column, size_t *ret_count);
 char **row_texts(const PGresult *result, int row, int column,

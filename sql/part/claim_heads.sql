@@ -1,47 +1,66 @@
--- The heads of all routes in one order, for the three statements that claim: `head` has as many as there is
--- room for in each pool, with their kind (t trigger, p pending) and route.
--- $1 routes, $2 priorities, $3 pools, $4 rooms: as the statements say
-route AS MATERIALIZED (
-    -- share: what a route brings if all bring alike, and some more
-    SELECT r.*, r.room * 2 / count(*) OVER (PARTITION BY r.pool) + 8 AS share
-      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[]) AS r(route, priority, pool, room)
+-- The heads of all routes in one order, for the three statements that claim: `head` says how much of what there
+-- is room for in each pool falls to each kind (t trigger, p pending, b bundle) of each route: `wanted`, of which
+-- `sure` find a free slot, the others are to be at hand when the next one is free.
+-- $1 routes, $2 priorities, $3 pools, $4 rooms, $5 slots: as the statements say
+contender AS MATERIALIZED (
+    -- who has anything due at all, and its share: what each brings if all bring alike, and some more
+    SELECT k.*, count(*) OVER (PARTITION BY k.pool) AS rivals, k.room * 2 / count(*) OVER (PARTITION BY k.pool) + 8 AS share
+      FROM (SELECT 't' AS kind, r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
+                                         AS r(route, priority, pool, room, slots)
+             CROSS JOIN LATERAL (SELECT FROM rota.trigger_due t
+                                  WHERE t.route = r.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
+                                  ORDER BY t.next_at LIMIT 1) one
+            UNION ALL
+            SELECT 'p', r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
+                                 AS r(route, priority, pool, room, slots)
+             CROSS JOIN LATERAL (SELECT FROM rota.pending p WHERE p.route = r.route AND p.due <= now() ORDER BY p.due LIMIT 1) one
+            UNION ALL
+            SELECT 'b', r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
+                                 AS r(route, priority, pool, room, slots)
+             CROSS JOIN LATERAL (SELECT FROM rota.bundle b WHERE b.route = r.route AND b.due <= now() ORDER BY b.due LIMIT 1) one) k
 ), near AS (
-    -- rank: the due time, a minute earlier for each step of priority
-    SELECT r.pool, r.room, t.next_at - r.priority * interval '1 minute' AS rank
-      FROM route r CROSS JOIN LATERAL (
-           SELECT t.next_at FROM rota.trigger_due t
-            WHERE t.route = r.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
-            ORDER BY t.next_at LIMIT r.share) t
-     WHERE r.share < r.room
-    UNION ALL
-    SELECT r.pool, r.room, p.due - r.priority * interval '1 minute'
-      FROM route r CROSS JOIN LATERAL (
-           SELECT p.due FROM rota.pending p
-            WHERE p.route = r.route AND p.due <= now()
-            ORDER BY p.due LIMIT r.share) p
-     WHERE r.share < r.room
+    -- rank: the due time, a minute earlier for each step of priority (where several share a pool)
+    SELECT c.pool, c.room, d.at - c.priority * interval '1 minute' AS rank, d.weight
+      FROM contender c CROSS JOIN LATERAL (
+           (SELECT t.next_at AS at, 1 AS weight FROM rota.trigger_due t
+             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
+             ORDER BY t.next_at LIMIT c.share)
+           UNION ALL
+           (SELECT p.due, 1 FROM rota.pending p
+             WHERE c.kind = 'p' AND p.route = c.route AND p.due <= now() ORDER BY p.due LIMIT c.share)
+           UNION ALL
+           (SELECT b.due, b.size - b.taken FROM rota.bundle b
+             WHERE c.kind = 'b' AND b.route = c.route AND b.due <= now()
+             ORDER BY b.due LIMIT (c.share + rota.bundle_size() - 1) / rota.bundle_size())) d
+     WHERE c.rivals > 1 AND c.share < c.room
 ), bound AS MATERIALIZED (
     -- as many as there is room for are ranked no later than the last of these: no route need be read beyond
-    SELECT r.*, least(now(), last.rank + r.priority * interval '1 minute') AS until
-      FROM route r LEFT JOIN (
-           SELECT placed.pool, placed.rank
-             FROM (SELECT n.pool, n.room, n.rank, row_number() OVER (PARTITION BY n.pool ORDER BY n.rank) AS place
+    SELECT c.*, least(now(), last.rank + c.priority * interval '1 minute') AS until
+      FROM contender c LEFT JOIN (
+           SELECT placed.pool, min(placed.rank) AS rank
+             FROM (SELECT n.pool, n.room, n.rank, sum(n.weight) OVER (PARTITION BY n.pool ORDER BY n.rank) AS filled
                      FROM near n) placed
-            WHERE placed.place = placed.room) last ON last.pool = r.pool
+            WHERE placed.filled >= placed.room GROUP BY placed.pool) last ON last.pool = c.pool
+     WHERE c.rivals > 1
 ), head AS MATERIALIZED (
-    -- the heads of all routes in one order
-    SELECT ranked.kind, ranked.route
-      FROM (SELECT h.kind, h.route, h.room, row_number() OVER (PARTITION BY h.pool ORDER BY h.rank) AS place
-              FROM (SELECT 't' AS kind, r.route, r.pool, r.room, t.next_at - r.priority * interval '1 minute' AS rank
-                      FROM bound r CROSS JOIN LATERAL (
-                           SELECT t.next_at FROM rota.trigger_due t
-                            WHERE t.route = r.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= r.until
-                            ORDER BY t.next_at LIMIT r.room) t
-                    UNION ALL
-                    SELECT 'p', r.route, r.pool, r.room, p.due - r.priority * interval '1 minute'
-                      FROM bound r CROSS JOIN LATERAL (
-                           SELECT p.due FROM rota.pending p
-                            WHERE p.route = r.route AND p.due <= r.until
-                            ORDER BY p.due LIMIT r.room) p) h) ranked
-     WHERE ranked.place <= ranked.room
+    SELECT c.kind, c.route, c.room AS wanted, c.slots AS sure FROM contender c WHERE c.rivals = 1
+    UNION ALL
+    SELECT w.kind, w.route, sum(least(w.weight, w.room - w.ahead))::integer,
+           sum(greatest(0, least(w.weight, w.slots - w.ahead)))::integer
+      FROM (SELECT h.kind, h.route, h.room, h.slots, h.weight,
+                   sum(h.weight) OVER (PARTITION BY h.pool ORDER BY h.rank ROWS UNBOUNDED PRECEDING) - h.weight AS ahead
+              FROM (SELECT c.kind, c.route, c.pool, c.room, c.slots, d.at - c.priority * interval '1 minute' AS rank, d.weight
+                      FROM bound c CROSS JOIN LATERAL (
+                           (SELECT t.next_at AS at, 1 AS weight FROM rota.trigger_due t
+                             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= c.until
+                             ORDER BY t.next_at LIMIT c.room)
+                           UNION ALL
+                           (SELECT p.due, 1 FROM rota.pending p
+                             WHERE c.kind = 'p' AND p.route = c.route AND p.due <= c.until ORDER BY p.due LIMIT c.room)
+                           UNION ALL
+                           (SELECT b.due, b.size - b.taken FROM rota.bundle b
+                             WHERE c.kind = 'b' AND b.route = c.route AND b.due <= c.until
+                             ORDER BY b.due LIMIT (c.room + rota.bundle_size() - 1) / rota.bundle_size())) d) h) w
+     WHERE w.ahead < w.room
+     GROUP BY w.kind, w.route
 )

@@ -9,7 +9,8 @@ WITH node AS MATERIALIZED (
       FROM rota.node_state s JOIN rota.incarnation i ON i.id = s.incarnation
 ), work AS (
     SELECT EXISTS (SELECT FROM rota.trigger_due d WHERE d.state = 'W' AND NOT d.paused)
-           OR EXISTS (SELECT FROM rota.pending p WHERE p.held IS NULL) AS waits
+           OR EXISTS (SELECT FROM rota.pending p WHERE p.held IS NULL)
+           OR EXISTS (SELECT FROM rota.bundle b WHERE b.held_due IS NULL) AS waits
 ), told AS (
     SELECT n.node, n.lease_left,
            CASE WHEN n.lease_left < -interval '30 s' AND NOT n.locked THEN 'stuck'

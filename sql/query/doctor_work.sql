@@ -8,6 +8,10 @@ WITH served AS MATERIALIZED (
       FROM rota.route o JOIN rota.pending p ON p.route IN (o.id, -o.id) AND p.held IS NULL AND p.due <= clock_timestamp()
      GROUP BY o.handler
     UNION ALL
+    SELECT o.handler, sum(b.size - b.taken)::bigint, 0::bigint, min(b.due)
+      FROM rota.route o JOIN rota.bundle b ON b.route = o.id AND b.due <= clock_timestamp()
+     GROUP BY o.handler
+    UNION ALL
     SELECT o.handler, 0, count(d.trigger_id), min(d.next_at)
       FROM rota.route o JOIN rota.trigger_due d ON d.route IN (o.id, -o.id) AND d.state = 'W' AND NOT d.paused
      GROUP BY o.handler

@@ -23,7 +23,9 @@ WITH node AS MATERIALIZED (
            (SELECT string_agg(DISTINCT w.handler, ', ') FROM rota.incarnation i CROSS JOIN LATERAL unnest(i.handlers) AS w(handler)
              WHERE i.lease_until > clock_timestamp()) AS served,
            (SELECT count(*) FROM (SELECT FROM rota.route r JOIN rota.pending p ON p.route IN (r.id, -r.id)
-                                   WHERE r.handler = $1::text AND p.held IS NULL AND p.due < $3::timestamptz LIMIT 10000) b) AS ahead
+                                   WHERE r.handler = $1::text AND p.held IS NULL AND p.due < $3::timestamptz LIMIT 10000) b)
+           + (SELECT coalesce(sum(b.size - b.taken), 0)::bigint FROM rota.route r JOIN rota.bundle b ON b.route = r.id
+               WHERE r.handler = $1::text AND b.due < $3::timestamptz) AS ahead
 ), found AS (
     SELECT s.nodes, k.last_served_at, k.served, k.ahead, s.others, s.taken,
            CASE WHEN s.live = 0 THEN 'unserved' WHEN s.running = 0 THEN 'not_running'

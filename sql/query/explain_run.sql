@@ -6,6 +6,10 @@ WITH waiting AS MATERIALIZED (
     SELECT p.id, 'pending' AS state, p.job_id, p.trigger_id, coalesce(p.held_due, p.due) AS due, p.scheduled_at,
            p.attempt, p.recovering, p.held::text AS held, p.lane, p.earlier, o.handler, p.bucket
       FROM rota.pending p LEFT JOIN rota.route o ON o.id = abs(p.route) WHERE p.id = $1::bigint
+    UNION ALL
+    SELECT $1::bigint, 'pending', b.job_id, NULL, coalesce(b.held_due, b.due), coalesce(b.held_due, b.due), 1::smallint, false,
+           CASE WHEN b.held_due IS NOT NULL THEN 'P' END, NULL, NULL, o.handler, NULL
+      FROM rota.bundle b LEFT JOIN rota.route o ON o.id = b.route WHERE b.id = rota.bundle_of($1::bigint)
 ), started AS MATERIALIZED (
     SELECT o.id, 'started' AS state, o.job_id, o.trigger_id, o.due, o.scheduled_at, o.attempt, o.recovering, r.fence,
            r.claimed_at, i.node, i.lease_until, i.evicted_at, o.earlier

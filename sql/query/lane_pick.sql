@@ -4,12 +4,13 @@
 -- $1 routes: those with room; negative ones for lanes
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
--- $4 rooms: free slots of that pool
+-- $4 rooms: how many that pool takes
+-- $5 slots: free ones of that pool
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
 , quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' AND h.route < 0 GROUP BY h.route
+    SELECT h.route, h.sure AS wanted FROM head h WHERE h.kind = 'p' AND h.route < 0 AND h.sure > 0
 )
 SELECT d.id, d.route, CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(d.job_id, d.trigger_id, d.data) END,
        j.lane_limit, coalesce(j.held, false), (SELECT f.definition_revision FROM rota.fleet f)

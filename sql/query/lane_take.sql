@@ -17,20 +17,15 @@ WITH taken AS (
 ), started AS ( -- its rate hears of it
     INSERT INTO rota.rate_due (at, bucket, job_id, started)
     SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
+), claimer AS (
+    SELECT $1::integer AS incarnation, true AS laned
 ), placed AS MATERIALIZED (
-    SELECT row_number() OVER (ORDER BY t.due, t.id)::integer - 1 AS slot, t.* FROM taken t
-), receipt AS (
-    INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
-                              attempts, crashes, missed, recovering, data, checkpoints, earlier, laned, made_up, extra)
-    SELECT $1::integer, repeat('1', count(*)::integer)::varbit, array_agg(o.id), array_agg(o.route), array_agg(o.due),
-           array_agg(o.job_id), array_agg(o.trigger_id), array_agg(o.scheduled_at), array_agg(o.enqueued_at),
-           array_agg(o.attempt), array_agg(o.crashes), array_agg(o.missed), array_agg(o.recovering),
-           array_agg(o.data), array_agg(o.checkpoint), array_agg(o.earlier), true,
-           array_agg(o.made_up), CASE WHEN bool_or(o.extra) THEN array_agg(o.extra) END
-      FROM (SELECT * FROM placed ORDER BY placed.slot) o
-    HAVING count(*) > 0
-    RETURNING fence
-), slot AS (
+    SELECT t.* FROM taken t ORDER BY t.due, t.id
+), drawn AS ( -- lanes have no bundles
+    SELECT b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, b.taken, b.size AS runs FROM rota.bundle b WHERE false
+)
+-- include ../part/claim_receipt.sql
+, slot AS (
     INSERT INTO rota.lane_slot (lane, slot, job_id, run_id, fence)
     SELECT w.lane, w.slot, p.job_id, p.id, c.fence
       FROM receipt c CROSS JOIN unnest($2::bigint[], $3::bigint[], $4::integer[]) AS w(id, lane, slot)
@@ -53,7 +48,4 @@ WITH taken AS (
     UPDATE rota.pending p SET held = 'L', held_due = p.due, due = 'infinity'
      WHERE p.id = ANY (ARRAY(SELECT o.id FROM others o))
 )
-SELECT c.fence, p.slot, p.id, p.job_id, p.trigger_id, p.due, p.scheduled_at, p.attempt, p.crashes, p.missed,
-       p.recovering, p.data, p.checkpoint, p.earlier::text, now(), (SELECT f.definition_revision FROM rota.fleet f),
-       p.made_up, p.extra, p.bucket IS NOT NULL
-  FROM receipt c CROSS JOIN placed p
+-- include ../part/claim_answer.sql

@@ -4,6 +4,4 @@
 -- $2 triggers: ids of those whose waiting runs end, too, though their jobs stay
 -- $3 reason: why, for the history
 -- on: client
-SELECT rota.pending_end(ARRAY(SELECT p.id FROM rota.pending p
-                               WHERE p.job_id = ANY ($1::integer[]) OR p.trigger_id = ANY ($2::integer[])),
-                        'cancelled', 'cancelled: ' || $3::text)
+SELECT rota.job_end($1::integer[], $2::integer[], 'cancelled: ' || $3::text)

@@ -37,7 +37,9 @@ SELECT EXISTS (SELECT FROM mine),
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
-            SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1) d),
+            (SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1)
+            UNION ALL
+            (SELECT b.due FROM rota.bundle b WHERE b.route = w.route ORDER BY b.due LIMIT 1)) d),
        (SELECT min(d.next_at) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
@@ -47,7 +49,8 @@ SELECT EXISTS (SELECT FROM mine),
        (SELECT min(s.lane) FROM rota.lane_slot s) IS NOT NULL
        OR (SELECT min(p.lane) FROM rota.pending p WHERE p.held = 'L') IS NOT NULL
        OR (SELECT min(d.lane) FROM rota.trigger_due d WHERE d.state = 'B') IS NOT NULL
-       OR (SELECT min(p.job_id) FROM rota.pending p WHERE p.held = 'P') IS NOT NULL,
+       OR (SELECT min(p.job_id) FROM rota.pending p WHERE p.held = 'P') IS NOT NULL
+       OR (SELECT min(b.job_id) FROM rota.bundle b WHERE b.held_due IS NOT NULL) IS NOT NULL,
        -- what it is asked to be
        (SELECT n.wish FROM mine m JOIN rota.node n ON n.name = m.node),
        (SELECT n.wish_number FROM mine m JOIN rota.node n ON n.name = m.node),

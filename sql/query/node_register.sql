@@ -10,15 +10,16 @@
 -- $8 lock_class: first half of the advisory lock
 -- $9 previous: its incarnation that was declared dead, 0 when it starts
 -- $10 restart_delay_ms: how long it declares nobody dead after a restart of the server
+-- $11 knows: newest migration of the binary
 -- on: session
 WITH known AS (
     INSERT INTO rota.node (name) VALUES ($1::text)
     ON CONFLICT (name) DO UPDATE SET last_seen_at = now()
     RETURNING name, wish, wish_number
 ), made AS (
-    INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid, backends, lease_ms, restart_delay_ms)
+    INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid, backends, lease_ms, restart_delay_ms, knows)
     SELECT k.name, CASE WHEN k.wish IN ('standby', 'evict') AND $2::text = 'running' THEN 'standby' ELSE $2::text END,
-           clock_timestamp() + $3::bigint * interval '1 ms', $4::text, $5::text, $6::integer, $7::text[], $3::bigint, $10::bigint
+           clock_timestamp() + $3::bigint * interval '1 ms', $4::text, $5::text, $6::integer, $7::text[], $3::bigint, $10::bigint, $11::integer
       FROM known k
     RETURNING id
 )

@@ -14,7 +14,8 @@ WITH job AS MATERIALIZED (
      WHERE d.paused AND ($1::text <> 'trigger' OR t.name = $2::text)
 )
 SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM stopped),
-       (SELECT count(*) FROM rota.pending p WHERE p.held = 'P' AND p.job_id IN (SELECT job.id FROM job)),
+       (SELECT count(*) FROM rota.pending p WHERE p.held = 'P' AND p.job_id IN (SELECT job.id FROM job))
+       + (SELECT coalesce(sum(b.size - b.taken), 0) FROM rota.bundle b WHERE b.held_due IS NOT NULL AND b.job_id IN (SELECT job.id FROM job))::bigint,
        array_remove(ARRAY[CASE WHEN (SELECT f.paused FROM rota.fleet f) THEN 'all' END,
                           CASE WHEN EXISTS (SELECT FROM job JOIN rota.source_pause s ON s.source = job.source) THEN 'source' END,
                           CASE WHEN EXISTS (SELECT FROM job WHERE job.paused) THEN 'job' END,

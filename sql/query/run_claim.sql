@@ -1,44 +1,60 @@
--- Moves due runs from pending into one receipt of this node and returns them with their bit. Those of
--- lanes take their own share: lane_pick.
+-- Moves due runs from pending, and out of bundles, into receipts of this node: those of pending into one, those
+-- of each bundle into one of their own. Those of lanes take their own share: lane_pick.
 -- $1 routes: those with room; negative ones for lanes
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
--- $4 rooms: free slots of that pool
--- $5 incarnation: of this node
+-- $4 rooms: how many that pool takes: into free slots, and to be at hand
+-- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died
+-- $6 incarnation: of this node
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
-, quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' AND h.route > 0 GROUP BY h.route
-), picked AS MATERIALIZED (
-    SELECT d.id
-      FROM quota q CROSS JOIN LATERAL (
-           SELECT p.id FROM rota.pending p
-            WHERE p.route = q.route AND p.due <= now()
-            ORDER BY p.due LIMIT q.wanted
+, claimer AS (
+    SELECT $6::integer AS incarnation, false AS laned
+), near_rows AS MATERIALIZED (
+    SELECT d.at, d.id, d.job_id, d.trigger_id, d.attempt, h.sure, row_number() OVER (PARTITION BY h.route) AS turn
+      FROM head h CROSS JOIN LATERAL (
+           SELECT p.ctid AS at, p.id, p.job_id, p.trigger_id, p.attempt FROM rota.pending p
+            WHERE p.route = h.route AND p.due <= now()
+            ORDER BY p.due LIMIT h.wanted
               FOR UPDATE SKIP LOCKED) d
-), taken AS (
-    DELETE FROM rota.pending p WHERE p.id = ANY (ARRAY(SELECT k.id FROM picked k))
+     WHERE h.kind = 'p' AND h.route > 0
+), again AS MATERIALIZED ( -- jobs of those beyond the slots
+    SELECT j.id, j.requests_recovery, j.max_attempts FROM rota.job j
+     WHERE j.id = ANY (ARRAY(SELECT DISTINCT n.job_id FROM near_rows n WHERE n.turn > n.sure))
+), picked AS MATERIALIZED (
+    SELECT n.at FROM near_rows n
+     WHERE n.turn <= n.sure
+        OR EXISTS (SELECT FROM again j WHERE j.id = n.job_id AND (coalesce(j.requests_recovery, n.trigger_id IS NULL)
+                                                                  OR n.attempt < j.max_attempts))
+), taken AS ( -- by their places: they are locked, so that they cannot have moved
+    DELETE FROM rota.pending p WHERE p.ctid = ANY (ARRAY(SELECT k.at FROM picked k))
     RETURNING p.id, p.route, p.due, p.job_id, p.trigger_id, p.scheduled_at, p.enqueued_at, p.attempt, p.crashes,
               p.missed, p.recovering, p.data, p.checkpoint, p.earlier, p.made_up, p.extra, p.bucket
 ), started AS ( -- its rate hears of it
     INSERT INTO rota.rate_due (at, bucket, job_id, started)
     SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
 ), placed AS MATERIALIZED (
-    SELECT row_number() OVER (ORDER BY t.due, t.id)::integer - 1 AS slot, t.* FROM taken t
-), receipt AS (
-    INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
-                              attempts, crashes, missed, recovering, data, checkpoints, earlier, made_up, extra)
-    SELECT $5::integer, repeat('1', count(*)::integer)::varbit, array_agg(o.id), array_agg(o.route), array_agg(o.due),
-           array_agg(o.job_id), array_agg(o.trigger_id), array_agg(o.scheduled_at), array_agg(o.enqueued_at),
-           array_agg(o.attempt), array_agg(o.crashes), array_agg(o.missed), array_agg(o.recovering),
-           array_agg(o.data), array_agg(o.checkpoint), array_agg(o.earlier),
-           array_agg(o.made_up), CASE WHEN bool_or(o.extra) THEN array_agg(o.extra) END
-      FROM (SELECT * FROM placed ORDER BY placed.slot) o
-    HAVING count(*) > 0
-    RETURNING fence
+    SELECT t.* FROM taken t ORDER BY t.due, t.id
+), near_bundles AS MATERIALIZED (
+    SELECT d.id, d.taken, d.rest, h.wanted, sum(d.rest) OVER (PARTITION BY h.route ORDER BY d.due, d.id) - d.rest AS ahead
+      FROM head h CROSS JOIN LATERAL (
+           SELECT b.id, b.due, b.taken, b.size - b.taken AS rest FROM rota.bundle b
+            WHERE b.route = h.route AND b.due <= now()
+            ORDER BY b.due LIMIT (h.wanted + rota.bundle_size() - 1) / rota.bundle_size()
+              FOR UPDATE SKIP LOCKED) d
+     WHERE h.kind = 'b' AND h.route > 0
+), share AS MATERIALIZED (
+    SELECT n.id, n.taken, least(n.rest, n.wanted - n.ahead)::integer AS runs, n.rest <= n.wanted - n.ahead AS whole
+      FROM near_bundles n WHERE n.ahead < n.wanted
+), emptied AS (
+    DELETE FROM rota.bundle b USING share s WHERE b.id = s.id AND s.whole
+    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+), cut AS (
+    UPDATE rota.bundle b SET taken = s.taken + s.runs FROM share s WHERE b.id = s.id AND NOT s.whole
+    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+), drawn AS (
+    SELECT e.* FROM emptied e UNION ALL SELECT c.* FROM cut c
 )
-SELECT c.fence, p.slot, p.id, p.job_id, p.trigger_id, p.due, p.scheduled_at, p.attempt, p.crashes, p.missed,
-       p.recovering, p.data, p.checkpoint, p.earlier::text, now(), (SELECT f.definition_revision FROM rota.fleet f),
-       p.made_up, p.extra, p.bucket IS NOT NULL
-  FROM receipt c CROSS JOIN placed p
+-- include ../part/claim_receipt.sql
+-- include ../part/claim_answer.sql

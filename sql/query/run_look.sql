@@ -6,6 +6,8 @@ WITH extra AS MATERIALIZED (
     SELECT x.fence, x.fraction, x.message, x.logs, x.logs_dropped FROM rota.run_extra x WHERE x.run_id = $1::bigint
 ), waiting AS MATERIALIZED (
     SELECT p.attempt FROM rota.pending p WHERE p.id = $1::bigint
+    UNION ALL
+    SELECT 1 WHERE rota.bundle_of($1::bigint) IS NOT NULL
 ), over AS MATERIALIZED (
     SELECT h.id, h.task, h.trigger, h.status, h.outcome, h.node, h.attempt, h.scheduled_at, h.started_at, h.ended_at,
            h.duration_ms, h.task_details, h.logs

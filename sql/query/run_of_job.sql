@@ -12,8 +12,11 @@ SELECT w.until, ARRAY(SELECT u.id
                         FROM ((SELECT p.id FROM rota.pending p
                                 WHERE p.job_id = w.id AND p.id > $2::bigint AND p.id <= w.until ORDER BY p.id LIMIT $4::bigint)
                               UNION ALL
+                              (SELECT o.id FROM rota.bundle b CROSS JOIN LATERAL rota.bundle_rest(b) o
+                                WHERE b.job_id = w.id AND o.id > $2::bigint AND o.id <= w.until ORDER BY o.id LIMIT $4::bigint)
+                              UNION ALL
                               (SELECT o.id FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) o
-                                WHERE w.id = ANY (r.job_ids) AND o.job_id = w.id AND o.id > $2::bigint AND o.id <= w.until
+                                WHERE (r.job_all = w.id OR w.id = ANY (r.job_ids)) AND o.job_id = w.id AND o.id > $2::bigint AND o.id <= w.until
                                 ORDER BY o.id LIMIT $4::bigint)) u
                        ORDER BY u.id LIMIT $4::bigint)
   FROM wanted w

@@ -5,14 +5,14 @@
 -- $1 routes: those with room; negative ones for lanes
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
--- $4 rooms: free slots of that pool
--- $5 laned: whether triggers of lanes are wanted, or those without
+-- $4 rooms: how many that pool takes
+-- $5 slots: free ones of that pool
+-- $6 laned: whether triggers of lanes are wanted, or those without
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
 , quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h
-     WHERE h.kind = 't' AND (h.route < 0) = $5::boolean GROUP BY h.route
+    SELECT h.route, h.sure AS wanted FROM head h WHERE h.kind = 't' AND (h.route < 0) = $6::boolean AND h.sure > 0
 )
 SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f),
        d.pass_from, d.pass_until, d.lane,
@@ -23,5 +23,5 @@ SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELE
        SELECT t.trigger_id, t.route, t.revision, t.next_at, t.previous_at, t.pass_from, t.pass_until, t.lane
          FROM rota.trigger_due t
         WHERE t.route = q.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
-        ORDER BY t.next_at LIMIT CASE WHEN $5::boolean THEN greatest(q.wanted, 100) ELSE q.wanted END
+        ORDER BY t.next_at LIMIT CASE WHEN $6::boolean THEN greatest(q.wanted, 100) ELSE q.wanted END
           FOR UPDATE SKIP LOCKED) d

@@ -7,7 +7,9 @@ SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN 
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
-            SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1) d),
+            (SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1)
+            UNION ALL
+            (SELECT b.due FROM rota.bundle b WHERE b.route = w.route ORDER BY b.due LIMIT 1)) d),
        (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),

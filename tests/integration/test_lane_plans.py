@@ -106,7 +106,8 @@ def test_a_heartbeat_sees_at_the_ends_of_indexes_whether_there_are_lanes(large, 
 
 
 def test_picking_runs_of_lanes_touches_the_heads_of_its_routes_alone(large):
-    routes = [array("integer", [-1, -6]), array("smallint", [5, 6]), array("integer", [0, 0]), same("integer", 300, 2)]
+    routes = [array("integer", [-1, -6]), array("smallint", [5, 6]), array("integer", [0, 0]), same("integer", 300, 2),
+              same("integer", 300, 2)]
     plan = plans.execute(large, "lane_pick", "work", routes,
                          before="UPDATE rota.pending SET held = NULL, due = held_due, held_due = NULL WHERE lane = 7")
     assert plan.root["Actual Rows"] == PARKED

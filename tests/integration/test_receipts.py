@@ -53,10 +53,12 @@ class Nodes:
             f"INSERT INTO rota.pending (job_id, {', '.join(columns)}) SELECT j.id, {', '.join(map(str, columns.values()))} "
             "FROM rota.job j CROSS JOIN generate_series(1, %s) WHERE j.name = %s RETURNING id", count, job)]
 
-    def claim(self, incarnation, room=100, routes=(1,), priorities=(5,), pools=None, db=None):
-        """[(fence, slot, id, …)] as run_claim returns them."""
-        return run(db or self.db, "run_claim", array("integer", routes), array("smallint", priorities),
-                   array("integer", pools or [0] * len(routes)), same("integer", room, len(routes)), incarnation)
+    def claim(self, incarnation, room=100, routes=(1,), priorities=(5,), pools=None, db=None, slots=None):
+        """[(fence, slot, id)]: run_claim returns a row a receipt."""
+        receipts = run(db or self.db, "run_claim", array("integer", routes), array("smallint", priorities),
+                       array("integer", pools or [0] * len(routes)), same("integer", room, len(routes)),
+                       same("integer", room if slots is None else slots, len(routes)), incarnation)
+        return [(row[0], slot, run_id) for row in receipts for slot, run_id in enumerate(row[1])]
 
     def complete(self, incarnation, claimed, status="success", db=None):
         """How many of the claimed rows were in time."""
@@ -172,7 +174,7 @@ def test_triggers_that_are_due_earlier_keep_their_room(nodes):
                             SELECT id, 1, 1, now() - interval '1 minute' FROM made""", (job, f"trigger {number}"))
     nodes.pending(count=10)
     assert len(nodes.claim(nodes.incarnation(), room=5)) == 2
-    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "false")
+    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "'{5}'", "false")
     assert len(acquired) == 3
 
 
