@@ -104,11 +104,12 @@ static int read_string(struct reader *r)
         if (byte < 0x20)
             return fail(r, "control character in string: write it as an escape");
         if (byte == '\\') {
+            r->json->values[index].escaped = true;
             if (read_escape(r) != 0)
                 return -1;
             continue;
         }
-        size_t size = text_utf8_length(j->text + r->at, j->length - r->at);
+        size_t size = byte < 0x80 ? 1 : text_utf8_length(j->text + r->at, j->length - r->at);
         if (size == 0)
             return fail(r, "string is not valid UTF-8");
         r->at += size;
