@@ -15,32 +15,6 @@
 #define UNSERVED_PAUSE_US                                                                          \
     (1 * US_PER_SECOND) /* its worker has just gone: let the fleet learn of it */
 
-static bool serves(const struct worker_pool_view *view, const char *handler)
-{
-    for (const char *const *at = view->handlers; *at != NULL; at++)
-        if (strcmp(*at, handler) == 0)
-            return true;
-    return false;
-}
-
-static int room_in(const struct worker_pool_view *view, bool laned)
-{
-    return laned ? view->lane_slots : view->free_slots;
-}
-
-/* The pool with the most free slots that serves the handler; -1 if there is none. */
-static int pool_for(struct workers *workers, const char *handler, bool laned)
-{
-    const struct worker_pool_view *views;
-    size_t count = workers_pools(workers, &views);
-    int best = -1;
-    for (size_t i = 0; i < count; i++)
-        if (room_in(&views[i], laned) > 0 && serves(&views[i], handler) &&
-            (best < 0 || room_in(&views[i], laned) > room_in(&views[best], laned)))
-            best = (int)i;
-    return best;
-}
-
 /* The job's data, the trigger's laid over it, the run's own over both. */
 static struct slice data_of(const struct run *run, struct buffer *first, struct buffer *second)
 {
@@ -149,7 +123,7 @@ static void dispatch(struct node *node, struct run *run)
         complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
         return;
     }
-    int pool = pool_for(node->workers, run->job->handler, run->laned);
+    int pool = workers_pool_for(node->workers, run->job->handler, run->laned);
     if (pool < 0 || hand_over(node, run, pool) != 0)
         complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
 }
