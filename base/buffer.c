@@ -25,43 +25,29 @@ void buffer_clear(struct buffer *buffer)
     buffer->length = 0;
 }
 
-char *buffer_reserve(struct buffer *buffer, size_t more)
+void buffer_grow(struct buffer *buffer, size_t more)
 {
-    if (buffer->capacity - buffer->length < more) {
-        size_t wanted = buffer->capacity * 2;
-        if (wanted < buffer->length + more)
-            wanted = buffer->length + more;
-        if (wanted < 128)
-            wanted = 128;
-        buffer->data = mem_resize(buffer->data, wanted, 1);
-        buffer->capacity = wanted;
-    }
-    return buffer->data + buffer->length;
-}
-
-void buffer_append(struct buffer *buffer, const void *data, size_t length)
-{
-    if (length == 0)
-        return;
-    memcpy(buffer_reserve(buffer, length), data, length);
-    buffer->length += length;
-}
-
-void buffer_string(struct buffer *buffer, const char *text)
-{
-    buffer_append(buffer, text, strlen(text));
-}
-
-void buffer_char(struct buffer *buffer, char character)
-{
-    buffer_append(buffer, &character, 1);
+    size_t wanted = buffer->capacity * 2;
+    if (wanted < buffer->length + more)
+        wanted = buffer->length + more;
+    if (wanted < 128)
+        wanted = 128;
+    buffer->data = mem_resize(buffer->data, wanted, 1);
+    buffer->capacity = wanted;
 }
 
 void buffer_int(struct buffer *buffer, int64_t number)
 {
-    char digits[24];
-    int length = snprintf(digits, sizeof digits, "%lld", (long long)number);
-    buffer_append(buffer, digits, (size_t)length);
+    char digits[20]; /* of 2^63, with room for its sign */
+    size_t at = sizeof digits;
+    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    do {
+        digits[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0)
+        digits[--at] = '-';
+    buffer_append(buffer, digits + at, sizeof digits - at);
 }
 
 void buffer_format(struct buffer *buffer, const char *format, ...)

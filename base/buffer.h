@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct buffer {
     char *data; /* never NULL after the first append; not NUL-terminated unless buffer_text() */
@@ -25,10 +26,7 @@ struct slice slice_of(const char *text); /* NULL gives SLICE_NONE */
 
 void buffer_free(struct buffer *buffer); /* leaves it empty and usable */
 void buffer_clear(struct buffer *buffer);
-char *buffer_reserve(struct buffer *buffer, size_t more); /* room for `more`; length unchanged */
-void buffer_append(struct buffer *buffer, const void *data, size_t length);
-void buffer_string(struct buffer *buffer, const char *text);
-void buffer_char(struct buffer *buffer, char character);
+void buffer_grow(struct buffer *buffer, size_t more); /* of buffer_reserve() */
 void buffer_int(struct buffer *buffer, int64_t number);
 void buffer_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -37,5 +35,37 @@ const char *buffer_text(struct buffer *buffer);            /* NUL-terminates and
 
 /* Appends text as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void buffer_json(struct buffer *buffer, const char *text, size_t length);
+
+/*
+ * In line, as each run is written and read in some hundred small pieces: where the length is known
+ * to the compiler, a piece is a comparison and a store.
+ */
+
+/* Room for `more`; the length is unchanged. */
+static inline char *buffer_reserve(struct buffer *buffer, size_t more)
+{
+    if (buffer->capacity - buffer->length < more)
+        buffer_grow(buffer, more);
+    return buffer->data + buffer->length;
+}
+
+static inline void buffer_append(struct buffer *buffer, const void *data, size_t length)
+{
+    if (length == 0)
+        return;
+    memcpy(buffer_reserve(buffer, length), data, length);
+    buffer->length += length;
+}
+
+static inline void buffer_string(struct buffer *buffer, const char *text)
+{
+    buffer_append(buffer, text, strlen(text));
+}
+
+static inline void buffer_char(struct buffer *buffer, char character)
+{
+    *buffer_reserve(buffer, 1) = character;
+    buffer->length++;
+}
 
 #endif

@@ -94,16 +94,26 @@ static int read_escape(struct reader *r)
     return fail(r, "unknown escape in string");
 }
 
+/* Behind what stands for itself in a string, which is nearly all of nearly all strings. */
+static size_t skip_plain(const struct json *json, size_t at)
+{
+    const unsigned char *text = (const unsigned char *)json->text;
+    while (at < json->length && text[at] >= 0x20 && text[at] < 0x80 && text[at] != '"' &&
+           text[at] != '\\')
+        at++;
+    return at;
+}
+
 static int read_string(struct reader *r)
 {
     const struct json *j = r->json;
     uint32_t index = add_value(r, JSON_STRING);
-    r->at++;
-    while (r->at < j->length && j->text[r->at] != '"') {
-        unsigned char byte = (unsigned char)j->text[r->at];
-        if (byte < 0x20)
+    for (r->at = skip_plain(j, r->at + 1); r->at < j->length && j->text[r->at] != '"';
+         r->at = skip_plain(j, r->at)) {
+        if ((unsigned char)j->text[r->at] < 0x20)
             return fail(r, "control character in string: write it as an escape");
-        if (byte == '\\') {
+        if (j->text[r->at] == '\\') {
+            r->json->values[index].escaped = true;
             if (read_escape(r) != 0)
                 return -1;
             continue;

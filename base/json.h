@@ -25,6 +25,7 @@ struct json_value {
     enum json_type type;
     uint32_t next;
     uint32_t count;   /* elements of an array, members of an object */
+    bool escaped;     /* a string with a backslash in it */
     struct slice raw; /* strings with their quotes */
 };
 

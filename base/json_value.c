@@ -119,11 +119,6 @@ static struct slice inside(const struct json_value *string)
     return (struct slice){string->raw.data + 1, string->raw.length - 2};
 }
 
-static bool has_escape(const struct json_value *string)
-{
-    return memchr(string->raw.data, '\\', string->raw.length) != NULL;
-}
-
 static bool same_slice(struct slice a, struct slice b)
 {
     return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
@@ -152,8 +147,10 @@ bool json_is(const struct json_value *value, const char *text)
 {
     if (value->type != JSON_STRING)
         return false;
-    if (!has_escape(value))
-        return same_slice(inside(value), slice_of(text));
+    if (!value->escaped) {
+        struct slice inner = inside(value);
+        return strncmp(text, inner.data, inner.length) == 0 && text[inner.length] == '\0';
+    }
     char *decoded = json_text(value);
     bool same = decoded != NULL && strcmp(decoded, text) == 0;
     free(decoded);
@@ -163,7 +160,7 @@ bool json_is(const struct json_value *value, const char *text)
 bool json_same(const struct json_value *a, const struct json_value *b)
 {
     assert(a->type == JSON_STRING && b->type == JSON_STRING);
-    if (!has_escape(a) && !has_escape(b))
+    if (!a->escaped && !b->escaped)
         return same_slice(a->raw, b->raw);
     char *one = mem_alloc(a->raw.length), *two = mem_alloc(b->raw.length);
     size_t length = decode(a, one);
@@ -199,7 +196,7 @@ void json_keys_sort(const struct json *json, const struct json_value *object,
     for (const struct json_value *key = json_first(json, object); key != NULL;
          key = json_next(json, key)) {
         struct slice text = inside(key);
-        if (has_escape(key)) {
+        if (key->escaped) {
             text = (struct slice){out, decode(key, out)};
             out += text.length;
         }
@@ -211,7 +208,7 @@ void json_keys_sort(const struct json *json, const struct json_value *object,
 
 bool json_keys_have(const struct json_keys *keys, const struct json_value *key)
 {
-    char *decoded = has_escape(key) ? mem_alloc(key->raw.length) : NULL;
+    char *decoded = key->escaped ? mem_alloc(key->raw.length) : NULL;
     const struct json_key wanted = {
         .text = decoded != NULL ? (struct slice){decoded, decode(key, decoded)} : inside(key)};
     size_t low = 0, high = keys->count;

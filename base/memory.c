@@ -15,9 +15,13 @@ static void *mem_check(void *memory, size_t size)
     return memory;
 }
 
+#define SMALL 1024 /* bytes that malloc() keeps at hand; calloc() does not look there */
+
 void *mem_alloc(size_t size)
 {
-    return mem_check(calloc(1, size > 0 ? size : 1), size);
+    if (size > SMALL)
+        return mem_check(calloc(1, size), size);
+    return memset(mem_check(malloc(size > 0 ? size : 1), size), 0, size);
 }
 
 void *mem_array(size_t count, size_t size)
@@ -37,8 +41,9 @@ char *mem_string(const char *text)
 
 char *mem_string_n(const char *text, size_t length)
 {
-    char *copy = mem_alloc(length + 1);
+    char *copy = mem_check(malloc(length + 1), length + 1);
     memcpy(copy, text, length);
+    copy[length] = '\0';
     return copy;
 }
 

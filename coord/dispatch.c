@@ -23,31 +23,13 @@ static bool serves(const struct worker_pool_view *view, const char *handler)
     return false;
 }
 
-static int room_in(const struct worker_pool_view *view, bool laned)
-{
-    return laned ? view->lane_slots : view->free_slots;
-}
-
-/* The pool with the most free slots that serves the handler; -1 if there is none. */
-static int pool_for(struct workers *workers, const char *handler, bool laned)
-{
-    const struct worker_pool_view *views;
-    size_t count = workers_pools(workers, &views);
-    int best = -1;
-    for (size_t i = 0; i < count; i++)
-        if (room_in(&views[i], laned) > 0 && serves(&views[i], handler) &&
-            (best < 0 || room_in(&views[i], laned) > room_in(&views[best], laned)))
-            best = (int)i;
-    return best;
-}
-
 /* The pool in whose turn a run waits at hand: the one with the fewest of them. -1: none. */
 static int hand_for(struct node *node, const struct run *run)
 {
     const struct worker_pool_view *views;
     size_t count = workers_pools(node->workers, &views);
     int best = -1;
-    for (size_t i = 0; i < count && i < NODE_POOLS_MAX && !run->laned; i++)
+    for (size_t i = 0; i < count && i < NODE_POOLS_MAX; i++)
         if (views[i].slots > 0 && serves(&views[i], run->job->handler) &&
             (best < 0 || ahead_count(node, i) < ahead_count(node, (size_t)best)))
             best = (int)i;
@@ -176,27 +158,42 @@ void dispatch_back(struct node *node, struct run *run)
     complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
 }
 
-void dispatch_run(struct node *node, struct run *run)
+static void dispatch(struct node *node, struct run *run, int pool)
 {
-    assert(run->place == RUN_CLAIMED && run->job != NULL);
     if (turned_away(node, run))
         return;
-    int pool = pool_for(node->workers, run->job->handler, run->laned);
     if (pool < 0 || hand_over(node, run, pool) != 0)
         complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
 }
 
+/* Where there is a free slot for it; one whose job is gone needs none. */
+static int slot_for(struct node *node, const struct run *run)
+{
+    return run->job->gone ? -1 : workers_pool_for(node->workers, run->job->handler, run->laned);
+}
+
+void dispatch_run(struct node *node, struct run *run)
+{
+    assert(run->place == RUN_CLAIMED && run->job != NULL);
+    dispatch(node, run, slot_for(node, run));
+}
+
 void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
+    const struct job *asked = NULL; /* whose hand it is; most runs of a claim are of one job */
+    int hand = -1;
     ahead_go(node);
     for (size_t i = 0; i < count; i++) {
-        int hand = -1;
-        if (!runs[i]->fenced && !runs[i]->job->gone &&
-            pool_for(node->workers, runs[i]->job->handler, runs[i]->laned) < 0)
-            hand = hand_for(node, runs[i]);
-        if (hand >= 0)
-            ahead_put(node, runs[i], (size_t)hand);
+        struct run *run = runs[i];
+        assert(run->place == RUN_CLAIMED && run->job != NULL);
+        int pool = slot_for(node, run);
+        if (pool < 0 && !run->job->gone && !run->laned && run->job != asked) {
+            asked = run->job;
+            hand = hand_for(node, run);
+        }
+        if (pool < 0 && !run->job->gone && !run->laned && hand >= 0)
+            ahead_put(node, run, (size_t)hand);
         else
-            dispatch_run(node, runs[i]);
+            dispatch(node, run, pool);
     }
 }

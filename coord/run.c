@@ -44,11 +44,13 @@ bool runs_know(const struct runs *runs, int64_t fence)
 struct run *runs_add(struct runs *runs, struct receipt *receipt, uint32_t slot, int64_t id)
 {
     assert(slot < receipt->size);
-    struct run *run = mem_alloc(sizeof *run);
-    run->key = (struct run_key){id, receipt->fence};
-    run->slot = slot;
-    run->receipt = receipt;
-    run->attempt = 1;
+    struct run *run = runs->spare;
+    if (run != NULL)
+        runs->spare = run->hh.next;
+    else
+        run = mem_alloc(sizeof *run);
+    *run =
+        (struct run){.key = {id, receipt->fence}, .slot = slot, .receipt = receipt, .attempt = 1};
     receipt->open++;
     HASH_ADD(hh, runs->by_key, key, sizeof run->key, run);
     return run;
@@ -75,7 +77,8 @@ void runs_remove(struct runs *runs, struct run *run)
     note_free(run->note);
     free(run->earlier);
     free(run->cancel);
-    free(run);
+    run->hh.next = runs->spare;
+    runs->spare = run;
     if (--receipt->open == 0) {
         HASH_DEL(runs->receipts, receipt);
         free(receipt);
@@ -89,5 +92,9 @@ void runs_free(struct runs *runs)
     struct run *run, *next;
     HASH_ITER (hh, runs->by_key, run, next)
         runs_remove(runs, run);
+    for (run = runs->spare; run != NULL; run = next) {
+        next = run->hh.next;
+        free(run);
+    }
     free(runs);
 }

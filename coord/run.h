@@ -69,6 +69,7 @@ struct run {
 struct runs {
     struct run *by_key;
     struct receipt *receipts;
+    struct run *spare; /* structs that are used again, by hh.next */
 };
 
 struct runs *runs_new(void);

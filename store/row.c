@@ -12,8 +12,7 @@
 
 static const char *bytes_of(const PGresult *result, int row, int column, int size)
 {
-    assert(!PQgetisnull(result, row, column));
-    assert(PQgetlength(result, row, column) == size);
+    assert(PQgetlength(result, row, column) == size); /* 0 of a NULL */
     return PQgetvalue(result, row, column);
 }
 

@@ -308,39 +308,65 @@ struct process *pool_pick(struct pool *pool, const struct worker_run *run)
     return best;
 }
 
-void pool_view(struct pool *pool, struct worker_pool_view *view)
+/* Slots of the workers that are ready, and those free for either kind of run. */
+struct rooms {
+    int64_t slots, free_slots, lane_slots;
+};
+
+static struct rooms pool_rooms(const struct pool *pool)
 {
-    uint64_t live[HANDLER_WORDS] = {0};
-    int64_t slots = 0, free_slots = 0, lane_slots = 0, busy = 0;
+    struct rooms rooms = {0};
+    int64_t busy = 0;
     for (int i = 0; i < pool->process_count; i++) {
         const struct process *process = &pool->processes[i];
         if (process->state != PROCESS_READY)
             continue;
-        for (int word = 0; word < HANDLER_WORDS; word++)
-            live[word] |= process->handlers[word];
         busy += process->busy;
         if (process_is_for(process, false)) {
-            slots += process->slots;
-            free_slots += process_free_slots(process);
+            rooms.slots += process->slots;
+            rooms.free_slots += process_free_slots(process);
         }
         if (process_is_for(process, true))
-            lane_slots += process_free_slots(process);
+            rooms.lane_slots += process_free_slots(process);
     }
-    size_t count = 0;
-    for (size_t i = 0; i < pool->handler_count; i++)
-        if ((live[i / 64] >> (i % 64) & 1) != 0)
-            pool->live[count++] = pool->handlers[i];
-    pool->live[count] = NULL;
     if (pool->split) { /* both have the slots of the pool; together they may use them once */
-        int64_t left = slots > busy ? slots - busy : 0;
-        free_slots = free_slots < left ? free_slots : left;
-        lane_slots = lane_slots < left ? lane_slots : left;
+        int64_t left = rooms.slots > busy ? rooms.slots - busy : 0;
+        rooms.free_slots = rooms.free_slots < left ? rooms.free_slots : left;
+        rooms.lane_slots = rooms.lane_slots < left ? rooms.lane_slots : left;
     }
     if (pool->workers->draining)
-        free_slots = lane_slots = 0;
+        rooms.free_slots = rooms.lane_slots = 0;
+    return rooms;
+}
+
+static bool pool_has(const struct pool *pool, int handler)
+{
+    for (int i = 0; i < pool->process_count; i++)
+        if (pool->processes[i].state == PROCESS_READY && process_has(&pool->processes[i], handler))
+            return true;
+    return false;
+}
+
+int64_t pool_room(struct pool *pool, const char *handler, bool lane)
+{
+    int index = pool_handler(pool, handler, false);
+    if (index < 0 || !pool_has(pool, index))
+        return 0;
+    struct rooms rooms = pool_rooms(pool);
+    return lane ? rooms.lane_slots : rooms.free_slots;
+}
+
+void pool_view(struct pool *pool, struct worker_pool_view *view)
+{
+    struct rooms rooms = pool_rooms(pool);
+    size_t count = 0;
+    for (size_t i = 0; i < pool->handler_count; i++)
+        if (pool_has(pool, (int)i))
+            pool->live[count++] = pool->handlers[i];
+    pool->live[count] = NULL;
     *view = (struct worker_pool_view){.name = pool->name,
                                       .handlers = pool->live,
-                                      .slots = (int)slots,
-                                      .free_slots = (int)free_slots,
-                                      .lane_slots = (int)lane_slots};
+                                      .slots = (int)rooms.slots,
+                                      .free_slots = (int)rooms.free_slots,
+                                      .lane_slots = (int)rooms.lane_slots};
 }

@@ -60,6 +60,7 @@ struct workers {
     struct event *deadline;
     int64_t deadline_us; /* what the event is set to; INT64_MAX: it is not */
     struct event *turn;  /* what is put off to the end of the loop's turn */
+    bool turning;        /* it is active */
     struct list dirty;   /* struct process */
     struct list over;    /* struct run whose verdict is reported at the end of the turn */
     bool changed, lanes_changed, draining, orphaned;
@@ -78,6 +79,7 @@ int pool_handler(struct pool *pool, const char *name, bool add); /* index, -1: n
 bool pool_serves(const struct pool *pool, const char *handler);  /* what a worker of it announces */
 struct process *pool_pick(struct pool *pool, const struct worker_run *run);
 void pool_view(struct pool *pool, struct worker_pool_view *view);
+int64_t pool_room(struct pool *pool, const char *handler, bool lane); /* slots for such a run */
 int64_t process_free_slots(const struct process *process);
 
 /* --- handover.c --- */

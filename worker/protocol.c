@@ -72,10 +72,19 @@ struct field {
     (T(DONE) | T(FAIL) | T(PROGRESS) | T(CHECKPOINT) | T(LOG) | T(SNOOZE) | T(REFUSE) | T(RUN) |   \
      T(CANCEL))
 
+/* A message names its fields in this order, mostly: see find_field(). */
 static const struct field fields[] = {
     {"id", FIELD_INT, AT(id), OF_RUN | T(LOCK), OF_RUN},
     {"fence", FIELD_INT, AT(fence), OF_RUN | T(LOCK), OF_RUN},
+    {"job", FIELD_TEXT, AT(job), T(RUN), 0},
+    {"handler", FIELD_TEXT, AT(handler), T(RUN), T(RUN)},
     {"data", FIELD_JSON, AT(data), T(DONE) | T(CHECKPOINT) | T(RUN), T(CHECKPOINT)},
+    {"trigger", FIELD_TEXT, AT(trigger), T(RUN), 0},
+    {"fire_time", FIELD_TEXT, AT(fire_time), T(RUN), 0},
+    {"scheduled_time", FIELD_TEXT, AT(scheduled_time), T(RUN), 0},
+    {"attempt", FIELD_INT, AT(attempt), T(RUN), 0},
+    {"recovering", FIELD_BOOL, AT(recovering), T(RUN), 0},
+    {"missed", FIELD_INT, AT(missed), T(RUN), 0},
     {"details", FIELD_OBJECT, AT(details), T(DONE) | T(FAIL), 0},
     {"exception", FIELD_TEXT, AT(exception), T(FAIL), 0},
     {"message", FIELD_TEXT, AT(message), T(FAIL) | T(PROGRESS) | T(LOG), T(LOG)},
@@ -99,14 +108,6 @@ static const struct field fields[] = {
     {"wait", FIELD_DURATION, AT(duration_us), T(LOCK), 0},
     {"shared", FIELD_BOOL, AT(shared), T(LOCK), 0},
     {"scope", FIELD_TEXT, AT(scope), T(LOCK), 0},
-    {"job", FIELD_TEXT, AT(job), T(RUN), 0},
-    {"handler", FIELD_TEXT, AT(handler), T(RUN), T(RUN)},
-    {"trigger", FIELD_TEXT, AT(trigger), T(RUN), 0},
-    {"fire_time", FIELD_TEXT, AT(fire_time), T(RUN), 0},
-    {"scheduled_time", FIELD_TEXT, AT(scheduled_time), T(RUN), 0},
-    {"attempt", FIELD_INT, AT(attempt), T(RUN), 0},
-    {"recovering", FIELD_BOOL, AT(recovering), T(RUN), 0},
-    {"missed", FIELD_INT, AT(missed), T(RUN), 0},
     {"grace", FIELD_DURATION, AT(duration_us), T(DRAIN), 0},
 };
 
@@ -114,11 +115,15 @@ static const struct field fields[] = {
 
 _Static_assert(FIELD_COUNT <= 64, "which fields were given is kept in one word");
 
-static const struct field *find_field(const struct json_value *key, enum protocol_type type)
+/* Looks behind the field found last before it looks at the others: there it is, mostly. */
+static const struct field *find_field(const struct json_value *key, enum protocol_type type,
+                                      size_t last)
 {
-    for (size_t i = 0; i < FIELD_COUNT; i++)
-        if ((fields[i].types & (1u << type)) != 0 && json_is(key, fields[i].name))
-            return &fields[i];
+    for (size_t i = 0, at = last; i < FIELD_COUNT; i++) {
+        at = at + 1 < FIELD_COUNT ? at + 1 : 0;
+        if ((fields[at].types & (1u << type)) != 0 && json_is(key, fields[at].name))
+            return &fields[at];
+    }
     return NULL;
 }
 
@@ -137,7 +142,7 @@ static int read_text(struct protocol_message *message, const struct json_value *
         return -1;
     struct slice inner = {value->raw.data + 1, value->raw.length - 2};
     *ret_text = inner;
-    if (memchr(inner.data, '\\', inner.length) == NULL)
+    if (!value->escaped)
         return 0;
     char *text = json_text(value);
     if (text == NULL)
@@ -249,22 +254,24 @@ static int check_message(struct protocol_message *message, uint64_t given, struc
     return 0;
 }
 
-static int read_fields(const struct json *json, struct protocol_message *message,
-                       struct rota_error *error)
+static int read_fields(const struct json *json, const struct json_value *type,
+                       struct protocol_message *message, struct rota_error *error)
 {
     uint64_t given = 0;
+    size_t last = FIELD_COUNT - 1;
     for (const struct json_value *key = json_first(json, &json->values[0]); key != NULL;
          key = json_next(json, key)) {
-        const struct field *field = find_field(key, message->type);
         const struct json_value *value = json_member(key);
+        const struct field *field = value != type ? find_field(key, message->type, last) : NULL;
         if (field == NULL || value->type == JSON_NULL)
             continue;
+        last = (size_t)(field - fields);
         if (read_value(json, message, field, value) != 0)
             return error_set(error, ERROR_REFUSED, "\"%s\" of a \"%s\" must be %s, not %.60s",
                              field->name, type_names[message->type], kind_names[field->kind],
                              value->type == JSON_STRING ? "this text"
                                                         : json_type_name(value->type));
-        given |= 1ull << (field - fields);
+        given |= 1ull << last;
     }
     return check_message(message, given, error);
 }
@@ -276,7 +283,7 @@ static int read_message(const struct json *json, struct protocol_message *messag
     if (type == NULL || type->type != JSON_STRING)
         return error_set(error, ERROR_REFUSED, "a message is an object with a \"type\"");
     message->type = find_type(type);
-    return message->type == PROTOCOL_UNKNOWN ? 0 : read_fields(json, message, error);
+    return message->type == PROTOCOL_UNKNOWN ? 0 : read_fields(json, type, message, error);
 }
 
 int protocol_parse(const char *line, size_t length, struct protocol_message *ret_message,

@@ -63,6 +63,9 @@ size_t workers_pools(const struct workers *workers, const struct worker_pool_vie
 /* Appends a JSON object: of each handler that is served, in which versions, as the workers said. */
 void workers_versions(struct workers *workers, struct buffer *out);
 
+/* The pool with the most free slots for a run of this handler; -1: none has one. */
+int workers_pool_for(struct workers *workers, const char *handler, bool lane);
+
 /*
  * Hands the run to the worker of the pool with the most free slots that serves run->handler and
  * writes it in this turn if the pipe takes it. -1: none can take it (nothing was written), or it is

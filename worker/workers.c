@@ -23,7 +23,9 @@
 
 void workers_touch(struct workers *workers)
 {
-    event_active(workers->turn, EV_TIMEOUT, 0);
+    if (!workers->turning)
+        event_active(workers->turn, EV_TIMEOUT, 0);
+    workers->turning = true;
 }
 
 void workers_changed(struct workers *workers)
@@ -74,6 +76,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct workers *workers = arg;
+    workers->turning = false;
     report_over(workers);
     flush_lines(workers);
     unmark_lanes(workers);
@@ -121,6 +124,20 @@ void workers_finish_later(struct workers *workers, struct run *run, enum worker_
     run->reason = reason;
     list_append(&workers->over, &run->in_process);
     workers_touch(workers);
+}
+
+int workers_pool_for(struct workers *workers, const char *handler, bool lane)
+{
+    int best = -1;
+    int64_t best_room = 0;
+    for (size_t i = 0; i < workers->pool_count; i++) {
+        int64_t room = pool_room(&workers->pools[i], handler, lane);
+        if (room > best_room) {
+            best_room = room;
+            best = (int)i;
+        }
+    }
+    return best;
 }
 
 int workers_run(struct workers *workers, size_t pool, const struct worker_run *run)

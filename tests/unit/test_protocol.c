@@ -113,6 +113,32 @@ static void texts_are_decoded(void **state)
     protocol_free(&m);
 }
 
+static void fields_come_in_any_order(void **state)
+{
+    static const char *const members[] = {
+        "\"type\":\"run\"",     "\"missed\":7",  "\"handler\":\"h\"",   "\"id\":1",
+        "\"unknown\":[\"id\"]", "\"attempt\":3", "\"data\":{\"id\":9}", "\"fence\":2"};
+    const size_t count = sizeof members / sizeof *members;
+    (void)state;
+    for (size_t first = 0; first < count; first++) {
+        for (size_t step = 1; step < count; step += 2) { /* odd: it meets each of eight once */
+            struct buffer line = {0};
+            for (size_t i = 0; i < count; i++) {
+                buffer_char(&line, i == 0 ? '{' : ',');
+                buffer_string(&line, members[(first + i * step) % count]);
+            }
+            buffer_char(&line, '}');
+            struct protocol_message m = parsed(buffer_text(&line));
+            assert_true(m.type == PROTOCOL_RUN && m.id == 1 && m.fence == 2);
+            assert_true(m.attempt == 3 && m.missed == 7);
+            assert_slice(m.handler, "h");
+            assert_slice(m.data, "{\"id\":9}");
+            protocol_free(&m);
+            buffer_free(&line);
+        }
+    }
+}
+
 static void unknown_types_and_fields_are_ignored(void **state)
 {
     (void)state;
@@ -307,6 +333,7 @@ int main(void)
         cmocka_unit_test(what_is_not_given_has_its_default),
         cmocka_unit_test(users_json_stays_byte_for_byte),
         cmocka_unit_test(texts_are_decoded),
+        cmocka_unit_test(fields_come_in_any_order),
         cmocka_unit_test(unknown_types_and_fields_are_ignored),
         cmocka_unit_test(numbers_are_held_to_their_range),
         cmocka_unit_test(what_is_wrong_is_named),

@@ -58,9 +58,12 @@ void builtin_text(struct buffer *out, const char *text, size_t length)
     buffer_free(&clean);
 }
 
+/* All that is answered in one turn of the loop goes out together, at its end. */
 static void answer_open(struct builtin *builtin, const char *type, int64_t id, int64_t fence)
 {
     struct buffer *out = &builtin->channel.out;
+    if (channel_pending(&builtin->channel) == 0)
+        event_active(builtin->turn, EV_TIMEOUT, 0);
     buffer_string(out, "{\"type\":\"");
     buffer_string(out, type);
     buffer_string(out, "\",\"id\":");
@@ -72,7 +75,6 @@ static void answer_open(struct builtin *builtin, const char *type, int64_t id, i
 static void answer_close(struct builtin *builtin)
 {
     buffer_string(&builtin->channel.out, "}\n");
-    event_active(builtin->turn, EV_TIMEOUT, 0);
 }
 
 void builtin_done(struct builtin *builtin, int64_t id, int64_t fence, struct slice details)
@@ -287,6 +289,7 @@ static int run_loop(struct builtin *builtin)
     event_add(child, NULL);
     channel_open(&builtin->channel, builtin->base, fd, &callbacks, builtin);
     say_hello(builtin);
+    channel_flush(&builtin->channel);
     event_base_dispatch(builtin->base);
     event_free(builtin->turn);
     event_free(child);
