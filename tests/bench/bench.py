@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import psycopg
@@ -62,6 +63,7 @@ class Bench:
         return value
 
     def log_folder(self):
+        """A new one for each fleet; stays where the fleet had a fault."""
         folder = os.path.join(self.options.work, "logs")
         os.makedirs(folder, exist_ok=True)
-        return folder
+        return tempfile.mkdtemp(prefix=time.strftime("%H%M%S-"), dir=folder)

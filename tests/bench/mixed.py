@@ -45,7 +45,7 @@ def plain(bench, runs, lanes):
         pools["stamp"]["command"][-1] = str(max(1, lanes))
         laned = {"name": "laned", "handler": "stamp", "durable": True, "concurrency": {"limit": 1, "key": "/lane"}}
         made.apply(rota.NOOP, laned)
-        made.ready_nodes(2, pools=pools)
+        made.ready_nodes(2, pools=pools, slots=min(200, bench.options.slots))
         if lanes:
             made.db.execute("""SELECT count(*) FROM generate_series(1, 20) step, LATERAL unnest(rota.enqueue_many('laned',
                 (SELECT array_agg(jsonb_build_object('hold', true, 'lane', g)) FROM generate_series(1, %s) g))) id""", [lanes])
@@ -61,7 +61,7 @@ def beside_long(bench, seconds):
     """p99 from enqueue to handler of short runs on one node whose worker has 8 slots, 4 of them with runs of 3 s."""
     with rota.fleet(bench) as made, stamps(made, 8) as (heard, pools):
         made.apply({"name": "stamp", "handler": "stamp", "durable": True})
-        made.ready_nodes(1, pools=pools)
+        made.ready_nodes(1, pools=pools, slots=16)
         sent, delays = {}, []
         listener = threading.Thread(target=lambda: collect(heard, sent, delays))
         listener.start()
@@ -89,7 +89,7 @@ def collect(heard, sent, delays):
     heard.settimeout(0.2)
     while None not in sent:
         try:
-            run, at, _ = hear(heard)
+            run, at = hear(heard)
             early[run] = at
         except TimeoutError:
             pass

@@ -3,6 +3,7 @@ each figure only after a look that every run ran exactly once."""
 
 import contextlib
 import os
+import shutil
 import time
 
 import psycopg
@@ -30,7 +31,7 @@ class Fleet(Rota):
 
     def __init__(self, bench):
         super().__init__(bench.server, bench.log_folder())
-        self.bench = bench
+        self.bench, self.good = bench, False
 
     def begin_nodes(self, count, **settings):
         """Without waiting for them; their settings are the bench's and then these."""
@@ -40,6 +41,10 @@ class Fleet(Rota):
 
     def ready_nodes(self, count, **settings):
         return [node.wait_ready() for node in self.begin_nodes(count, **settings)]
+
+    def stop_nodes(self):
+        for node in self.nodes:
+            node.stop()
 
     def fill(self, job, runs):
         """In one transaction, so that all become visible at once; then as after an hour of running."""
@@ -100,8 +105,11 @@ def fleet(bench):
     try:
         yield made
         made.faultless()
+        made.good = True
     finally:
         made.close()
+        if made.good:
+            shutil.rmtree(made.directory, ignore_errors=True)
 
 
 def drain(bench, nodes, runs, prepare=None, **settings):

@@ -1,5 +1,5 @@
 """A worker of a pool (protocol 1) that says at once, by a datagram, when a run has reached its handler:
-the id, time.time(), the time it was scheduled for. Of the data: `sleep` seconds; `hold`: it never ends.
+the id, time.time(). Of the data: `sleep` seconds; `hold`: it never ends.
 Arguments: the socket of who listens, slots."""
 
 import json
@@ -36,7 +36,7 @@ def main():
         data = message["data"]
         if data.get("hold"):
             continue
-        told.send(json.dumps([message["id"], at, message["scheduled_time"]]).encode())
+        told.send(json.dumps([message["id"], at]).encode())
         if data.get("sleep"):
             threading.Thread(target=finish, args=(message, data["sleep"]), daemon=True).start()
         else:
