@@ -9,6 +9,7 @@ whether or not the aims were met; 1: something failed."""
 import argparse
 import json
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -58,6 +59,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help=f"of {', '.join(ROUNDS)} [3, quick 1]")
     parser.add_argument("--quick", action="store_true", help="small sizes: for a first look, and for lines of information")
     parser.add_argument("--work", default=os.path.join(ROOT, "build-bench"), help="folder for server, peers, logs [%(default)s]")
+    parser.add_argument("--data", metavar="DIR", help="where its PostgreSQL keeps its data [in the work folder]")
     parser.add_argument("--shared", default=os.path.join(ROOT, "..", "shared"), help="where yardstick and harnesses are [%(default)s]")
     parser.add_argument("--rota", default=os.path.join(ROOT, "build/cmd/rota"), help="the binary [%(default)s]")
     parser.add_argument("--server", metavar="URL", help="a PostgreSQL that is there, instead of one of its own")
@@ -106,7 +108,7 @@ def measure(options):
         os.setpriority(os.PRIO_PROCESS, 0, options.priority)  # inherited by all that is measured
     except PermissionError:
         pass
-    server = BenchServer(os.path.join(options.work, "postgres"), options.server)
+    server = BenchServer(options.data or os.path.join(options.work, "postgres"), options.server)
     try:
         peers = Peers(options.shared, options.work, server, download=not options.quick or "install" in options.parts)
         bench = Bench(options, server, Yardstick(options.shared, options.work, server), peers, Results())
@@ -131,6 +133,8 @@ def install(bench):
 
 def main():
     options = arguments()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # everything that was started is ended
     results, where, failures = measure(options)
     document = json.dumps(results.document(where), indent=1)
     if options.json and options.json != "-":

@@ -5,6 +5,7 @@ import os
 import subprocess
 
 from bench import Unavailable
+from servers import Meter
 
 DATABASE = "bench_yard"
 
@@ -28,11 +29,13 @@ class Yardstick:
         self.compile()
         self.server.fresh(DATABASE)
         try:
-            done = subprocess.run([self.program, "-V", variant, "-b", str(batch), "-c", str(clients), "-T", str(seconds),
-                                   "-n", str(rows)], env=self.server.environment(DATABASE), capture_output=True, text=True,
-                                  timeout=300, check=True)
+            with Meter(self.server, DATABASE) as meter:
+                done = subprocess.run([self.program, "-V", variant, "-b", str(batch), "-c", str(clients), "-T", str(seconds),
+                                       "-n", str(rows)], env=self.server.environment(DATABASE), capture_output=True, text=True,
+                                      timeout=300, check=True)
         finally:
             self.server.drop(DATABASE)
         said = dict(part.split("=", 1) for part in done.stdout.strip().splitlines()[-1].split("\t")[1:])
         assert said["exact"] == "yes", f"the yardstick wrote a wrong history: {said}"
-        return float(said["rows/s"]), {"wal_bytes": int(said["walB/row"]), "batch_ms_p99": float(said["p99ms"])}
+        return float(said["rows/s"]), {"wal_bytes": int(said["walB/row"]), "batch_ms_p99": float(said["p99ms"]),
+                                      "foreign_cores": round(meter.foreign, 2)}
