@@ -7,7 +7,7 @@ import time
 import psycopg
 
 import rota
-from quiet import hear, percentile, stamps
+from quiet import SLOTS, hear, percentile, stamps
 from waiting import wait_until
 
 LOW = {"name": "low", "handler": "noop", "durable": True, "priority": 1}
@@ -45,7 +45,7 @@ def plain(bench, runs, lanes):
         pools["stamp"]["command"][-1] = str(max(1, lanes))
         laned = {"name": "laned", "handler": "stamp", "durable": True, "concurrency": {"limit": 1, "key": "/lane"}}
         made.apply(rota.NOOP, laned)
-        made.ready_nodes(2, pools=pools, slots=min(200, bench.options.slots))
+        made.ready_nodes(2, pools=pools, slots=200)
         if lanes:
             made.db.execute("""SELECT count(*) FROM generate_series(1, 20) step, LATERAL unnest(rota.enqueue_many('laned',
                 (SELECT array_agg(jsonb_build_object('hold', true, 'lane', g)) FROM generate_series(1, %s) g))) id""", [lanes])
@@ -61,7 +61,7 @@ def beside_long(bench, seconds):
     """p99 from enqueue to handler of short runs on one node whose worker has 8 slots, 4 of them with runs of 3 s."""
     with rota.fleet(bench) as made, stamps(made, 8) as (heard, pools):
         made.apply({"name": "stamp", "handler": "stamp", "durable": True})
-        made.ready_nodes(1, pools=pools, slots=16)
+        made.ready_nodes(1, pools=pools, slots=SLOTS)
         sent, delays = {}, []
         listener = threading.Thread(target=lambda: collect(heard, sent, delays))
         listener.start()

@@ -16,6 +16,7 @@ from peers import BEST
 from processes import cpu_seconds, memory_kib
 from servers import Meter
 
+SLOTS = 16  # of the built-in worker: below what one claim may bring, which would leave no room for a pool
 STAMP = {"name": "stamp", "handler": "stamp", "durable": True}
 
 
@@ -63,12 +64,12 @@ def one_by_one(made, heard, samples):
 def from_enqueue(bench, samples):
     with rota.fleet(bench) as made, stamps(made) as (heard, pools):
         made.apply(STAMP)
-        made.ready_nodes(2, pools=pools, slots=16)
+        made.ready_nodes(2, pools=pools, slots=SLOTS)
         time.sleep(2)
         delays = one_by_one(made, heard, samples)
         node = made.delays("stamp", datetime.datetime.fromtimestamp(0, datetime.timezone.utc))
         return percentile(delays, 0.5), percentile(delays, 0.99), {"longest_ms": round(max(delays), 2),
-                                                                   "begun_to_node_p50_ms": round(node[0], 3)}
+                                                                   "commit_time_to_history_p50_ms": round(node[0], 3)}
 
 
 SCHEDULED = "SELECT id, extract(epoch FROM scheduled_at)::float8 FROM rota.task_history WHERE id = ANY (%s)"
@@ -79,7 +80,7 @@ def from_schedule(bench, seconds):
     with rota.fleet(bench) as made, stamps(made) as (heard, pools):
         made.apply({**STAMP, "triggers": [rota.every(1000)]})
         made.copy_triggers("t0", 19)
-        made.ready_nodes(2, pools=pools, slots=16)
+        made.ready_nodes(2, pools=pools, slots=SLOTS)
         began, end = {}, time.time() + 3 + seconds
         while time.time() < end:
             run, at = hear(heard)
