@@ -62,11 +62,10 @@ static void register_params(struct node *node, struct store_params *params)
 void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
 {
     struct member *m = &node->member;
-    int64_t now = clock_boot_us(), before = m->clock_offset_us;
-    m->clock_offset_us = database_us - (sent_boot_us + now) / 2;
+    int64_t now = clock_boot_us();
+    int64_t step = database_clock_hear(&m->clock, database_us, sent_boot_us, now);
     cluster_locks_clock(node->locks, database_us, sent_boot_us);
-    int64_t step = m->clock_offset_us - before;
-    if (before == 0 || llabs(step) <= CLOCK_STEP_US + (now - sent_boot_us) / 2)
+    if (llabs(step) <= CLOCK_STEP_US)
         return;
     m->clock_stepped_boot_us = now;
     log_warn(&node->log, "the clock of the database has jumped: leases of lanes count anew",

@@ -42,7 +42,7 @@ void node_move(struct node *node, enum node_event event)
 
 int64_t node_database_now(const struct node *node)
 {
-    return clock_boot_us() + node->member.clock_offset_us;
+    return database_clock_at(&node->member.clock, clock_boot_us());
 }
 
 bool node_may_claim(const struct node *node)
@@ -544,7 +544,7 @@ static void node_init(struct node *node, const struct node_config *config)
     *node = (struct node){.config = config, .log = *config->log};
     node->log.node = config->node_name;
     node->lock_class = lock_class(config);
-    node->base = event_base_new();
+    node->base = wake_loop_new();
     node->zones = zone_cache_new();
     node->definitions = definitions_new(node->zones, config->misfire_threshold_us);
     node->runs = runs_new();

@@ -48,6 +48,7 @@ struct wake {
     bool lanes_starved;         /* the same for lanes */
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
+    bool assumed;               /* the last claim brought something: more of it is a guess */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
     int64_t pause_until_us;     /* monotonic: after a failure or a miss */
     int misses;                 /* claims in a row that found nothing though something was due */
@@ -91,6 +92,19 @@ static int64_t longest_sleep(const struct wake *w)
     if (busy_polls(w->node))
         return POLL_BUSY_US;
     return poll < config->heartbeat_us ? poll : INT64_MAX;
+}
+
+/*
+ * By default libevent reads a clock that moves with the kernel's tick, every 4 ms, and lets epoll
+ * round up to the next one: what is due would begin that much later.
+ */
+struct event_base *wake_loop_new(void)
+{
+    struct event_config *config = event_config_new();
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
 }
 
 void wake_new(struct node *node)
@@ -357,8 +371,7 @@ static void sleep_until(struct wake *w, int64_t now_us)
         evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
         return;
     }
-    struct timeval delay =
-        clock_timeval(pause + 200); /* the database is asked not before it agrees */
+    struct timeval delay = clock_timeval(pause); /* the database will agree: see database_clock.h */
     evtimer_add(w->timer, &delay);
 }
 
@@ -452,10 +465,12 @@ void wake_unknown(struct node *node, enum work work)
 void wake_claimed(struct node *node, int count)
 {
     struct wake *w = node->wake;
-    if (count > 0) {
+    bool assumed = w->assumed;
+    w->assumed = count > 0;
+    if (count > 0)
         w->misses = 0;
-        return;
-    }
+    if (count > 0 || assumed)
+        return; /* nothing: that was all of it */
     member_others_work(node);
     w->pause_until_us = clock_monotonic_us() + (MISSED_PAUSE_US << w->misses);
     if (w->misses < MISSED_SHIFT_MAX)
