@@ -180,6 +180,21 @@ static void declared_dead(struct node *node)
 
 /* ---- heartbeat ---- */
 
+static bool probe_wanted(const struct member *m)
+{
+    return ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
+}
+
+/* The first look comes as soon, on average, as if we had looked all the time: nobody else has work
+ * most of the time, and an idle node has no reason to wake up. */
+static void probe_soon(struct node *node)
+{
+    struct member *m = &node->member;
+    struct timeval first = clock_timeval(PROBE_US / 2);
+    if (m->probe != NULL && probe_wanted(m) && !evtimer_pending(m->probe, NULL))
+        evtimer_add(m->probe, &first);
+}
+
 /* The second look at who is suspected, not a moment later than it counts. */
 static void look_again(struct node *node)
 {
@@ -238,6 +253,7 @@ static void take_beat(struct node *node, const PGresult *result)
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
     m->deputy = row_bool(result, 0, 18);
+    probe_soon(node);
     queue_heard(node, result, 19);
     node_status(node);
 }
@@ -391,10 +407,11 @@ static void on_probe(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct member *m = &node->member;
+    if (!probe_wanted(m))
+        return;
     struct timeval interval = clock_timeval(PROBE_US);
     evtimer_add(m->probe, &interval);
-    bool wanted = ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
-    if (!wanted || m->incarnation == 0 || !store_ready(node->session))
+    if (m->incarnation == 0 || !store_ready(node->session))
         return;
     struct store_params params = {0};
     params_int32(&params, m->incarnation);
@@ -411,7 +428,6 @@ void member_begin(struct node *node)
     m->heartbeat = evtimer_new(node->base, on_beat, node);
     m->probe = evtimer_new(node->base, on_probe, node);
     on_beat(-1, 0, node);
-    on_probe(-1, 0, node);
 }
 
 void member_beat_soon(struct node *node)
@@ -464,6 +480,7 @@ void member_session_lost(struct node *node)
 void member_others_work(struct node *node)
 {
     node->member.others_hold = true;
+    probe_soon(node);
 }
 
 /* The housekeeping goes to a node that stays. */
