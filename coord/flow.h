@@ -15,7 +15,6 @@
 #define NODE_RESULTS_MAX      20000 /* finished runs not written yet: beyond it nothing is acquired */
 
 struct node;
-struct event_base;
 
 /* What a claim can be for. Each has a due time of its own. */
 enum work {
@@ -38,7 +37,6 @@ struct route {
 };
 
 /* wake.c: decides when to look for work. Times are database wall microseconds. */
-struct event_base *wake_loop_new(void); /* whose timers keep microseconds */
 void wake_new(struct node *node);
 void wake_free(struct node *node);
 void wake_routes(struct node *node, const struct route **ret_routes,

@@ -544,7 +544,7 @@ static void node_init(struct node *node, const struct node_config *config)
     *node = (struct node){.config = config, .log = *config->log};
     node->log.node = config->node_name;
     node->lock_class = lock_class(config);
-    node->base = wake_loop_new();
+    node->base = event_base_new();
     node->zones = zone_cache_new();
     node->definitions = definitions_new(node->zones, config->misfire_threshold_us);
     node->runs = runs_new();

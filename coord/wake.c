@@ -11,6 +11,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #define POLL_DEAF_US     (500 * US_PER_MS) /* without notifications somebody must look */
 #define POLL_BUSY_US     (200 * US_PER_MS) /* nobody is told while a node says that it looks */
@@ -29,7 +32,8 @@ struct known_route {
 struct wake {
     struct node *node;
     struct event *turn;  /* decides at the end of the turn */
-    struct event *timer; /* the next due time */
+    int alarm;           /* the next due time: a timer of the kernel, -1: there is none */
+    struct event *timer; /* its going off, or a timer of libevent in its place */
     struct known_route *known;
     size_t known_count;
     int32_t newest_route; /* in the database, as far as we heard */
@@ -55,6 +59,7 @@ struct wake {
 };
 
 static void decide(struct wake *w);
+static void on_due(evutil_socket_t fd, short what, void *arg);
 static bool lanes_due(const struct wake *w, int64_t now_us);
 static void load_routes(struct wake *w);
 
@@ -72,11 +77,50 @@ static void decide_soon(struct wake *w)
         evtimer_add(w->turn, &now);
 }
 
+/*
+ * libevent's timers read a clock that moves with the kernel's tick, every 4 ms, and let epoll round
+ * up to the next one: what is due would begin that much later. A loop that keeps microseconds for
+ * all timers would set one of the kernel at each of its turns.
+ */
+static void alarm_new(struct wake *w)
+{
+    w->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    w->timer =
+        event_new(w->node->base, w->alarm, w->alarm < 0 ? 0 : EV_READ | EV_PERSIST, on_due, w);
+    if (w->alarm >= 0)
+        event_add(w->timer, NULL);
+}
+
+static void alarm_free(struct wake *w)
+{
+    event_free(w->timer);
+    if (w->alarm >= 0)
+        close(w->alarm);
+}
+
+/* INT64_MAX: it does not go off. */
+static void alarm_set(struct wake *w, int64_t pause_us)
+{
+    struct timeval delay = clock_timeval(pause_us == INT64_MAX ? 0 : pause_us);
+    struct itimerspec when = {
+        .it_value = {.tv_sec = delay.tv_sec, .tv_nsec = 1000 * delay.tv_usec + 1}};
+    if (pause_us == INT64_MAX)
+        when.it_value.tv_nsec = 0;
+    if (w->alarm >= 0)
+        timerfd_settime(w->alarm, 0, &when, NULL);
+    else if (pause_us == INT64_MAX)
+        evtimer_del(w->timer);
+    else
+        evtimer_add(w->timer, &delay);
+}
+
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
     struct wake *w = arg;
-    (void)fd;
+    uint64_t times;
     (void)what;
+    if (fd >= 0 && read(fd, &times, sizeof times) < 0)
+        return; /* it was set anew meanwhile */
     w->ask = w->ask || w->polling;
     if (w->polling && w->known_count == 0)
         load_routes(w); /* with nothing to ask for, the answer would not tell of new ones */
@@ -94,25 +138,12 @@ static int64_t longest_sleep(const struct wake *w)
     return poll < config->heartbeat_us ? poll : INT64_MAX;
 }
 
-/*
- * By default libevent reads a clock that moves with the kernel's tick, every 4 ms, and lets epoll
- * round up to the next one: what is due would begin that much later.
- */
-struct event_base *wake_loop_new(void)
-{
-    struct event_config *config = event_config_new();
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-    struct event_base *base = event_base_new_with_config(config);
-    event_config_free(config);
-    return base;
-}
-
 void wake_new(struct node *node)
 {
     struct wake *w = mem_alloc(sizeof *w);
     w->node = node;
     w->turn = evtimer_new(node->base, on_turn, w);
-    w->timer = evtimer_new(node->base, on_due, w);
+    alarm_new(w);
     for (int work = 0; work < WORK_KINDS; work++)
         w->due_us[work] = STORE_NULL_TIME;
     w->ask = true;
@@ -145,7 +176,7 @@ void wake_free(struct node *node)
     forget_routes(w);
     forget_handlers(w);
     event_free(w->turn);
-    event_free(w->timer);
+    alarm_free(w);
     free(w);
     node->wake = NULL;
 }
@@ -367,12 +398,9 @@ static void sleep_until(struct wake *w, int64_t now_us)
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
-    if (pause > DAY_US) {
-        evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
-        return;
-    }
-    struct timeval delay = clock_timeval(pause); /* the database will agree: see database_clock.h */
-    evtimer_add(w->timer, &delay);
+    /* beyond a day a heartbeat will say so when it comes near; the database agrees to what is due:
+     * see database_clock.h */
+    alarm_set(w, pause > DAY_US ? INT64_MAX : pause);
 }
 
 static void decide(struct wake *w)
@@ -382,8 +410,7 @@ static void decide(struct wake *w)
         return;
     int64_t monotonic = clock_monotonic_us();
     if (monotonic < w->pause_until_us) {
-        struct timeval delay = clock_timeval(w->pause_until_us - monotonic);
-        evtimer_add(w->timer, &delay);
+        alarm_set(w, w->pause_until_us - monotonic);
         return;
     }
     int64_t now = node_database_now(node);
