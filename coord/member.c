@@ -63,11 +63,10 @@ static void register_params(struct node *node, struct store_params *params)
 void member_clock(struct node *node, int64_t database_us, int64_t sent_boot_us)
 {
     struct member *m = &node->member;
-    int64_t now = clock_boot_us(), before = m->clock_offset_us;
-    m->clock_offset_us = database_us - (sent_boot_us + now) / 2;
+    int64_t now = clock_boot_us();
+    int64_t step = database_clock_hear(&m->clock, database_us, sent_boot_us, now);
     cluster_locks_clock(node->locks, database_us, sent_boot_us);
-    int64_t step = m->clock_offset_us - before;
-    if (before == 0 || llabs(step) <= CLOCK_STEP_US + (now - sent_boot_us) / 2)
+    if (llabs(step) <= CLOCK_STEP_US)
         return;
     m->clock_stepped_boot_us = now;
     log_warn(&node->log, "the clock of the database has jumped: leases of lanes count anew",
@@ -182,6 +181,21 @@ static void declared_dead(struct node *node)
 
 /* ---- heartbeat ---- */
 
+static bool probe_wanted(const struct member *m)
+{
+    return ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
+}
+
+/* The first look comes as soon, on average, as if we had looked all the time: nobody else has work
+ * most of the time, and an idle node has no reason to wake up. */
+static void probe_soon(struct node *node)
+{
+    struct member *m = &node->member;
+    struct timeval first = clock_timeval(PROBE_US / 2);
+    if (m->probe != NULL && probe_wanted(m) && !evtimer_pending(m->probe, NULL))
+        evtimer_add(m->probe, &first);
+}
+
 /* The second look at who is suspected, not a moment later than it counts. */
 static void look_again(struct node *node)
 {
@@ -240,6 +254,7 @@ static void take_beat(struct node *node, const PGresult *result)
                   row_null(result, 0, 16) ? 0 : row_int64(result, 0, 16));
     check_schema(node, row_int32(result, 0, 17));
     m->deputy = row_bool(result, 0, 18);
+    probe_soon(node);
     queue_heard(node, result, 19);
     node_status(node);
 }
@@ -393,10 +408,11 @@ static void on_probe(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct member *m = &node->member;
+    if (!probe_wanted(m))
+        return;
     struct timeval interval = clock_timeval(PROBE_US);
     evtimer_add(m->probe, &interval);
-    bool wanted = ((m->leader || m->deputy) && m->others_hold) || m->suspects != NULL;
-    if (!wanted || m->incarnation == 0 || !store_ready(node->session))
+    if (m->incarnation == 0 || !store_ready(node->session))
         return;
     struct store_params params = {0};
     params_int32(&params, m->incarnation);
@@ -413,7 +429,6 @@ void member_begin(struct node *node)
     m->heartbeat = evtimer_new(node->base, on_beat, node);
     m->probe = evtimer_new(node->base, on_probe, node);
     on_beat(-1, 0, node);
-    on_probe(-1, 0, node);
 }
 
 void member_beat_soon(struct node *node)
@@ -466,6 +481,7 @@ void member_session_lost(struct node *node)
 void member_others_work(struct node *node)
 {
     node->member.others_hold = true;
+    probe_soon(node);
 }
 
 /* The housekeeping goes to a node that stays. */

@@ -7,6 +7,7 @@
 #define COORD_MEMBER_H
 
 #include "base/error.h"
+#include "coord/database_clock.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,7 +32,7 @@ struct member {
     int announcing;                /* statements that tell of us and are not answered */
     bool announce_again;           /* what our workers are has changed meanwhile */
     int64_t lease_until_boot_us;   /* may act until then: counted from when the renewal was sent */
-    int64_t clock_offset_us;       /* database wall clock minus our boot clock */
+    struct database_clock clock;
     int64_t clock_stepped_boot_us; /* when it was seen to jump; 0: never */
     int64_t no_deaths_before_boot_us; /* nobody is declared dead earlier (restart_delay) */
     int64_t no_lanes_before_boot_us;  /* the same after every session, the first too: no leases of

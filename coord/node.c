@@ -44,7 +44,7 @@ void node_move(struct node *node, enum node_event event)
 
 int64_t node_database_now(const struct node *node)
 {
-    return clock_boot_us() + node->member.clock_offset_us;
+    return database_clock_at(&node->member.clock, clock_boot_us());
 }
 
 bool node_may_claim(const struct node *node)

@@ -11,6 +11,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #define POLL_DEAF_US     (500 * US_PER_MS) /* without notifications somebody must look */
 #define POLL_BUSY_US     (200 * US_PER_MS) /* nobody is told while a node says that it looks */
@@ -29,7 +32,8 @@ struct known_route {
 struct wake {
     struct node *node;
     struct event *turn;  /* decides at the end of the turn */
-    struct event *timer; /* the next due time */
+    int alarm;           /* the next due time: a timer of the kernel, -1: there is none */
+    struct event *timer; /* its going off, or a timer of libevent in its place */
     struct known_route *known;
     size_t known_count;
     int32_t newest_route; /* in the database, as far as we heard */
@@ -49,6 +53,7 @@ struct wake {
     bool lanes_starved;         /* the same for lanes */
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
+    bool assumed;               /* the last claim brought something: more of it is a guess */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
     int64_t pause_until_us;     /* monotonic: after a failure or a miss */
     int64_t ahead_after_us;     /* monotonic: there was nothing to be had beyond the slots */
@@ -56,6 +61,7 @@ struct wake {
 };
 
 static void decide(struct wake *w);
+static void on_due(evutil_socket_t fd, short what, void *arg);
 static bool lanes_due(const struct wake *w, int64_t now_us);
 static void load_routes(struct wake *w);
 
@@ -73,11 +79,50 @@ static void decide_soon(struct wake *w)
         evtimer_add(w->turn, &now);
 }
 
+/*
+ * libevent's timers read a clock that moves with the kernel's tick, every 4 ms, and let epoll round
+ * up to the next one: what is due would begin that much later. A loop that keeps microseconds for
+ * all timers would set one of the kernel at each of its turns.
+ */
+static void alarm_new(struct wake *w)
+{
+    w->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    w->timer =
+        event_new(w->node->base, w->alarm, w->alarm < 0 ? 0 : EV_READ | EV_PERSIST, on_due, w);
+    if (w->alarm >= 0)
+        event_add(w->timer, NULL);
+}
+
+static void alarm_free(struct wake *w)
+{
+    event_free(w->timer);
+    if (w->alarm >= 0)
+        close(w->alarm);
+}
+
+/* INT64_MAX: it does not go off. */
+static void alarm_set(struct wake *w, int64_t pause_us)
+{
+    struct timeval delay = clock_timeval(pause_us == INT64_MAX ? 0 : pause_us);
+    struct itimerspec when = {
+        .it_value = {.tv_sec = delay.tv_sec, .tv_nsec = 1000 * delay.tv_usec + 1}};
+    if (pause_us == INT64_MAX)
+        when.it_value.tv_nsec = 0;
+    if (w->alarm >= 0)
+        timerfd_settime(w->alarm, 0, &when, NULL);
+    else if (pause_us == INT64_MAX)
+        evtimer_del(w->timer);
+    else
+        evtimer_add(w->timer, &delay);
+}
+
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
     struct wake *w = arg;
-    (void)fd;
+    uint64_t times;
     (void)what;
+    if (fd >= 0 && read(fd, &times, sizeof times) < 0)
+        return; /* it was set anew meanwhile */
     w->ask = w->ask || w->polling;
     if (w->polling && w->known_count == 0)
         load_routes(w); /* with nothing to ask for, the answer would not tell of new ones */
@@ -100,7 +145,7 @@ void wake_new(struct node *node)
     struct wake *w = mem_alloc(sizeof *w);
     w->node = node;
     w->turn = evtimer_new(node->base, on_turn, w);
-    w->timer = evtimer_new(node->base, on_due, w);
+    alarm_new(w);
     for (int work = 0; work < WORK_KINDS; work++)
         w->due_us[work] = STORE_NULL_TIME;
     w->ask = true;
@@ -133,7 +178,7 @@ void wake_free(struct node *node)
     forget_routes(w);
     forget_handlers(w);
     event_free(w->turn);
-    event_free(w->timer);
+    alarm_free(w);
     free(w);
     node->wake = NULL;
 }
@@ -295,20 +340,19 @@ static bool find_routes(const struct wake *w, const struct worker_pool_view *vie
     return all_free;
 }
 
-/* Of one pool, at most `left`: the same for both kinds, where both have any. Returns how much. */
-static int rooms_of(struct node *node, const struct worker_pool_view *view, size_t pool, int left,
-                    struct rooms *plain, struct rooms *lanes)
+/* Of one pool: the same for both kinds, where both have any. */
+static void rooms_of(struct node *node, const struct worker_pool_view *view, size_t pool, int most,
+                     struct rooms *plain, struct rooms *lanes)
 {
     int at_hand = (int)ahead_count(node, pool), ahead = ahead_room(node, pool);
     int free_slots = view->free_slots > at_hand ? view->free_slots - at_hand : 0;
     int slots = free_slots > view->lane_slots ? free_slots : view->lane_slots;
-    int room = slots + ahead < left ? slots + ahead : left;
-    slots = slots < left ? slots : left;
+    int room = slots + ahead < most ? slots + ahead : most;
+    slots = slots < most ? slots : most;
     plain->slots[pool] = free_slots > 0 ? slots : 0;
     plain->room[pool] = free_slots + ahead > 0 ? room : 0;
     lanes->slots[pool] = view->lane_slots > 0 ? slots : 0;
     lanes->room[pool] = view->lane_slots > 0 ? room : 0;
-    return room;
 }
 
 /* Routes of lanes are looked for only where they are asked for: most nodes have none. */
@@ -316,10 +360,11 @@ static void look_at_rooms(struct wake *w, bool lanes)
 {
     const struct worker_pool_view *views;
     size_t pools = workers_pools(w->node->workers, &views);
-    int left = NODE_CLAIM_MAX; /* of the pools together: what one claim may bring */
     struct rooms rooms, lane_rooms;
+    /* of each the same, however much of it is idle: what one claim may bring is bounded */
+    int most = pools > 1 ? NODE_CLAIM_MAX / (int)pools : NODE_CLAIM_MAX;
     for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++)
-        left -= rooms_of(w->node, &views[i], i, left, &rooms, &lane_rooms);
+        rooms_of(w->node, &views[i], i, most, &rooms, &lane_rooms);
     w->starved = !find_routes(w, views, pools, &rooms, 1, w->routes, &w->route_count);
     w->any_slot = false;
     for (size_t i = 0; i < w->route_count; i++)
@@ -389,13 +434,9 @@ static void sleep_until(struct wake *w, int64_t now_us)
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
-    if (pause > DAY_US) {
-        evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
-        return;
-    }
-    struct timeval delay =
-        clock_timeval(pause + 200); /* the database is asked not before it agrees */
-    evtimer_add(w->timer, &delay);
+    /* beyond a day a heartbeat will say so when it comes near; the database agrees to what is due:
+     * see database_clock.h */
+    alarm_set(w, pause > DAY_US ? INT64_MAX : pause);
 }
 
 static void decide(struct wake *w)
@@ -405,8 +446,7 @@ static void decide(struct wake *w)
         return;
     int64_t monotonic = clock_monotonic_us();
     if (monotonic < w->pause_until_us) {
-        struct timeval delay = clock_timeval(w->pause_until_us - monotonic);
-        evtimer_add(w->timer, &delay);
+        alarm_set(w, w->pause_until_us - monotonic);
         return;
     }
     int64_t now = node_database_now(node);
@@ -493,10 +533,12 @@ void wake_claimed(struct node *node, int count, bool any_slot)
         w->ahead_after_us = clock_monotonic_us() + FAILED_PAUSE_US;
         return;
     }
-    if (count > 0) {
+    bool assumed = w->assumed;
+    w->assumed = count > 0;
+    if (count > 0)
         w->misses = 0;
-        return;
-    }
+    if (count > 0 || assumed)
+        return; /* nothing: that was all of it */
     member_others_work(node);
     w->pause_until_us = clock_monotonic_us() + (MISSED_PAUSE_US << w->misses);
     if (w->misses < MISSED_SHIFT_MAX)

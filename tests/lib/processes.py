@@ -75,6 +75,15 @@ def cpu_seconds(pid):
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def wake_ups(pid):
+    """How often its threads have gone to sleep and come back, so far."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches:"))
+    return total
+
+
 def memory_kib(pid, field):
     """A field of /proc/PID/status, for example RssAnon."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
