@@ -18,6 +18,9 @@
 
 #define LOOK_US (50 * US_PER_MS) /* whether the runs are over: seldom enough to cost nothing */
 
+#define EMPTY_US (60 * US_PER_SECOND) /* then the runs should be over … */
+#define SLOWEST  100                  /* … and so many a second more */
+
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 static void on_signal(evutil_socket_t signal, short events, void *arg)
@@ -30,8 +33,8 @@ static void on_signal(evutil_socket_t signal, short events, void *arg)
 /* ---- the schema ---- */
 
 /* A client of its own: the statements of a connection are of one schema. */
-static int open_client(struct bench *bench, const char *schema, struct client *client,
-                       struct rota_error *error)
+int bench_connect(struct bench *bench, const char *schema, struct client *client,
+                  struct rota_error *error)
 {
     const struct client *outer = bench->outer;
     *client = *outer;
@@ -57,7 +60,7 @@ static int open_client(struct bench *bench, const char *schema, struct client *c
 static int drop_schema(struct bench *bench, const char *schema, struct rota_error *error)
 {
     struct client client;
-    if (open_client(bench, schema, &client, error) != 0)
+    if (bench_connect(bench, schema, &client, error) != 0)
         return -1;
     int failed = store_wait(client.store, SQL_BENCH_DROP, NULL, 0, NULL, error);
     store_free(client.store);
@@ -140,7 +143,7 @@ int bench_open(struct bench *bench, struct client *outer, const struct bench_opt
 {
     *bench = (struct bench){.options = options, .outer = outer, .self = own_path()};
     if (prepare(bench, error) == 0 && begin(bench, error) == 0 &&
-        open_client(bench, bench->schema, &bench->client, error) == 0 &&
+        bench_connect(bench, bench->schema, &bench->client, error) == 0 &&
         make_schema(bench, error) == 0)
         return 0;
     struct rota_error ignored; /* what made it fail is to be told */
@@ -228,8 +231,9 @@ int bench_apply(struct bench *bench, char **texts, size_t count, struct rota_err
     return failed;
 }
 
-int bench_wait_empty(struct bench *bench, int64_t limit_us, struct rota_error *error)
+int bench_wait_empty(struct bench *bench, size_t runs, struct rota_error *error)
 {
+    int64_t limit_us = EMPTY_US + (int64_t)runs * US_PER_SECOND / SLOWEST;
     int64_t until_us = clock_monotonic_us() + limit_us;
     bool left = true;
     while (left) {

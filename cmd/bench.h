@@ -46,6 +46,9 @@ int bench_open(struct bench *bench, struct client *outer, const struct bench_opt
 /* Ends the nodes and drops the schema. 0, or -1 where it could not: what is left is named. */
 int bench_close(struct bench *bench, struct rota_error *error);
 
+/* One more connection, on a schema; store_free(client->store) ends it. 0 or -1. */
+int bench_connect(struct bench *bench, const char *schema, struct client *client,
+                  struct rota_error *error);
 /* -1 where there is no use in going on: Ctrl-C, or a node that has ended. */
 int bench_goes_on(struct bench *bench, struct rota_error *error);
 /* What is being done, for people. */
@@ -59,14 +62,15 @@ int bench_ask(struct bench *bench, enum statement_id statement, struct store_par
 int bench_pause(struct bench *bench, int64_t duration_us, struct rota_error *error);
 /* Texts of manifests, taken: {"source":…}. 0 or -1. */
 int bench_apply(struct bench *bench, char **texts, size_t count, struct rota_error *error);
-/* Waits until no run is waiting or claimed. ERROR_REFUSED after limit_us. */
-int bench_wait_empty(struct bench *bench, int64_t limit_us, struct rota_error *error);
+/* Waits until no run is waiting or claimed. ERROR_REFUSED after a minute for `runs` and more. */
+int bench_wait_empty(struct bench *bench, size_t runs, struct rota_error *error);
 
 /* ---- the nodes (bench_fleet.c) ---- */
 
 struct bench_fleet_options {
     int count;
     bool standby;        /* they wait for bench_fleet_tell("run") */
+    bool one_by_one;     /* each alone, so that its start can be measured */
     const char *pools;   /* JSON; NULL: the built-in worker alone */
     const char *handler; /* they are ready when they serve it */
 };
@@ -101,8 +105,11 @@ double bench_quantile(double *values, size_t count, double fraction);
 /* {"min":…,"median":…,"max":…} */
 void bench_range_json(struct buffer *out, const char *name, double *values, size_t count,
                       int decimals);
-/* "12345 (12000 … 13000)" */
-void bench_range_text(struct buffer *out, double *values, size_t count, int decimals);
+/* A line for people: what, median (min to max). */
+void bench_range_line(const char *what, double *values, size_t count, int decimals);
+/* ,"name":{"p50":…,"p99":…} of milliseconds; a line for people. */
+void bench_delay_json(struct buffer *out, const char *name, double p50_ms, double p99_ms);
+void bench_delay_line(const char *what, double p50_ms, double p99_ms);
 
 /* Whether each run ended once and well (bench_check.sql). -1 with ERROR_REFUSED and what is wrong.
  */
@@ -117,6 +124,31 @@ struct bench_span {
 };
 int bench_check(struct bench *bench, const struct bench_runs *runs, struct bench_span *ret_span,
                 struct rota_error *error);
+
+/* ---- triggers (bench_triggers.c) ---- */
+
+struct bench_triggers {
+    const char *job; /* name of the job, and how the others begin where there are many */
+    const char *handler;
+    size_t count;
+    int64_t occurrences;   /* of each */
+    int64_t period_us;     /* whole seconds */
+    int64_t apart_us;      /* first occurrences of two neighbours, as far as milliseconds go */
+    const char *tolerance; /* misfire_tolerance; NULL: the standard */
+    int64_t start_us;      /* set by bench_triggers_apply(): soon after it is done */
+};
+int bench_triggers_apply(struct bench *bench, struct bench_triggers *triggers,
+                         struct rota_error *error);
+/* Waits until the last occurrence has fired; its run may not be over (bench_wait_empty). */
+int bench_triggers_wait(struct bench *bench, const struct bench_triggers *triggers,
+                        struct rota_error *error);
+/* Whether each fired each occurrence once, on time enough to miss none. */
+int bench_triggers_check(struct bench *bench, const struct bench_triggers *triggers,
+                         struct rota_error *error);
+
+/* Runs a second of `runs` that wait; the nodes stand by before and after it. */
+int bench_drain_rate(struct bench *bench, size_t runs, double *ret_rate, struct rota_error *error);
+extern const char bench_drain_manifest[];
 
 /* ---- the benches: 0 with the figures printed, or -1 ---- */
 int bench_drain(struct bench *bench, struct rota_error *error);

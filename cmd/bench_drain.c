@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,10 +17,9 @@
 #define BATCH       1000  /* runs of one rota.enqueue_many() */
 #define SINGLE_OUT  100   /* rota.enqueue() calls that are on their way at once */
 #define WARM_UP_MAX 20000 /* runs before anything is measured */
-#define SLOWEST     100   /* runs a second: below it the bench gives up */
 
-static const char manifest[] = "{\"source\":\"bench\",\"jobs\":[{\"name\":\"" BENCH_JOB
-                               "\",\"handler\":\"noop\",\"durable\":true}]}";
+const char bench_drain_manifest[] = "{\"source\":\"bench\",\"jobs\":[{\"name\":\"" BENCH_JOB
+                                    "\",\"handler\":\"noop\",\"durable\":true}]}";
 
 struct drain {
     struct bench *bench;
@@ -89,7 +87,7 @@ static int enqueue_single(struct drain *drain, size_t count, struct rota_error *
         for (; single.out < SINGLE_OUT && sent < count; sent++, single.out++)
             store_call(drain->bench->client.store, SQL_BENCH_ENQUEUE, &params, 0, on_single,
                        &single);
-        event_base_loop(drain->bench->client.base, EVLOOP_ONCE);
+        client_turn(&drain->bench->client);
         failed = bench_goes_on(drain->bench, error);
         if (single.error.code != ERROR_NONE) {
             *error = single.error;
@@ -97,7 +95,7 @@ static int enqueue_single(struct drain *drain, size_t count, struct rota_error *
         }
     }
     while (single.out > 0) /* their answers come to what is on our stack */
-        event_base_loop(drain->bench->client.base, EVLOOP_ONCE);
+        client_turn(&drain->bench->client);
     store_params_free(&params);
     return failed;
 }
@@ -125,14 +123,12 @@ static int drain_once(struct drain *drain, size_t count, struct drained *ret,
                       struct rota_error *error)
 {
     struct bench *bench = drain->bench;
-    int64_t limit_us = 30 * US_PER_SECOND + (int64_t)count * US_PER_SECOND / SLOWEST;
     bench_doing(bench, "queueing %zu runs", count);
     if (enqueue(drain, count, &ret->enqueue_rate, error) != 0 ||
         bench_count(bench, &ret->before, error) != 0)
         return -1;
     bench_doing(bench, "draining %zu runs", count);
-    if (bench_fleet_tell(bench, "run", error) != 0 ||
-        bench_wait_empty(bench, limit_us, error) != 0 ||
+    if (bench_fleet_tell(bench, "run", error) != 0 || bench_wait_empty(bench, count, error) != 0 ||
         bench_count(bench, &ret->after, error) != 0 ||
         bench_fleet_tell(bench, "standby", error) != 0)
         return -1;
@@ -192,27 +188,19 @@ static void print_json(const struct drain *drain, size_t count)
     buffer_free(&out);
 }
 
-static void print_line(const char *what, double *values, size_t count, int decimals)
-{
-    struct buffer out = {0};
-    bench_range_text(&out, values, count, decimals);
-    printf("  %-22s %s\n", what, buffer_text(&out));
-    buffer_free(&out);
-}
-
 static void print_text(const struct drain *drain, size_t count)
 {
     printf("drain: %zu runs on %d node%s, %zu times, each done exactly once; median (min to max)\n",
            count, bench_fleet_count(drain->bench->fleet),
            bench_fleet_count(drain->bench->fleet) == 1 ? "" : "s", drain->done);
-    print_line("runs a second", drain->rates, drain->done, 0);
-    print_line("queued a second", drain->enqueue_rates, drain->done, 0);
-    print_line("bytes of WAL a run", drain->wal, drain->done, 0);
+    bench_range_line("runs a second", drain->rates, drain->done, 0);
+    bench_range_line("queued a second", drain->enqueue_rates, drain->done, 0);
+    bench_range_line("bytes of WAL a run", drain->wal, drain->done, 0);
     if (drain->counted)
-        print_line("statements a run", drain->statements, drain->done, 4);
+        bench_range_line("statements a run", drain->statements, drain->done, 4);
     else
         puts("  statements a run       not counted: pg_stat_statements is not in this database");
-    print_line("smallest node's share", drain->shares, drain->done, 2);
+    bench_range_line("smallest node's share", drain->shares, drain->done, 2);
     printf("measured %s\n", measured);
 }
 
@@ -231,6 +219,20 @@ static int drain_all(struct drain *drain, size_t count, struct rota_error *error
     return 0;
 }
 
+int bench_drain_rate(struct bench *bench, size_t runs, double *ret_rate, struct rota_error *error)
+{
+    struct drain drain = {.bench = bench, .runs.capacity = runs + BATCH};
+    struct drained drained = {0};
+    drain.runs.ids = mem_array(drain.runs.capacity, sizeof *drain.runs.ids);
+    int failed = drain_once(&drain, runs, &drained, error);
+    if (failed == 0)
+        *ret_rate = (double)runs * US_PER_SECOND /
+                    (double)(drained.span.last_us - drained.span.first_us + 1);
+    free(drained.span.by_node);
+    free(drain.runs.ids);
+    return failed;
+}
+
 int bench_drain(struct bench *bench, struct rota_error *error)
 {
     const struct bench_options *options = bench->options;
@@ -240,7 +242,7 @@ int bench_drain(struct bench *bench, struct rota_error *error)
     struct bench_fleet_options fleet = {.count = options->nodes > 0 ? (int)options->nodes : NODES,
                                         .standby = true,
                                         .handler = "noop"};
-    char *text = mem_string(manifest);
+    char *text = mem_string(bench_drain_manifest);
     double *figures = mem_array(5 * drain.repeat, sizeof *figures);
     drain.rates = figures;
     drain.enqueue_rates = figures + drain.repeat;

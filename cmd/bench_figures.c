@@ -4,6 +4,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- counters of the server ---- */
@@ -49,11 +50,20 @@ void bench_range_json(struct buffer *out, const char *name, double *values, size
                   decimals, bench_quantile(values, count, 1));
 }
 
-void bench_range_text(struct buffer *out, double *values, size_t count, int decimals)
+void bench_range_line(const char *what, double *values, size_t count, int decimals)
 {
-    buffer_format(out, "%.*f (%.*f to %.*f)", decimals, bench_quantile(values, count, 0.5),
-                  decimals, bench_quantile(values, count, 0), decimals,
-                  bench_quantile(values, count, 1));
+    printf("  %-22s %.*f (%.*f to %.*f)\n", what, decimals, bench_quantile(values, count, 0.5),
+           decimals, bench_quantile(values, count, 0), decimals, bench_quantile(values, count, 1));
+}
+
+void bench_delay_json(struct buffer *out, const char *name, double p50_ms, double p99_ms)
+{
+    buffer_format(out, ",\"%s\":{\"p50\":%.3f,\"p99\":%.3f}", name, p50_ms, p99_ms);
+}
+
+void bench_delay_line(const char *what, double p50_ms, double p99_ms)
+{
+    printf("  %-22s p50 %.3f ms, p99 %.3f ms\n", what, p50_ms, p99_ms);
 }
 
 /* ---- whether each run ended once ---- */

@@ -159,18 +159,18 @@ static int count_ready(struct bench *bench, const char *state, struct rota_error
     return ready;
 }
 
-static int wait_ready(struct bench *bench, const char *state, struct rota_error *error)
+static int wait_ready(struct bench *bench, int wanted, const char *state, struct rota_error *error)
 {
     int64_t until_us = clock_monotonic_us() + READY_US;
     for (;;) {
         int ready = count_ready(bench, state, error);
         if (ready < 0 || bench_goes_on(bench, error) != 0)
             return -1;
-        if (ready == bench->fleet->count)
+        if (ready == wanted)
             return 0;
         if (clock_monotonic_us() > until_us)
             return error_set(error, ERROR_REFUSED, "only %d of %d nodes are %s after %d s", ready,
-                             bench->fleet->count, state, (int)(READY_US / US_PER_SECOND));
+                             wanted, state, (int)(READY_US / US_PER_SECOND));
         client_pause(&bench->client, LOOK_US);
     }
 }
@@ -184,15 +184,17 @@ int bench_fleet_start(struct bench *bench, const struct bench_fleet_options *opt
     *fleet =
         (struct bench_fleet){.bench = bench, .count = options->count, .handler = options->handler};
     fleet->nodes = mem_array((size_t)fleet->count, sizeof *fleet->nodes);
+    const char *state = options->standby ? "standby" : "running";
     bench_doing(bench, "starting %d nodes", fleet->count);
     for (int i = 0; i < fleet->count; i++) {
         struct bench_node *node = &fleet->nodes[i];
         node->fleet = fleet;
         snprintf(node->name, sizeof node->name, "bench-%d", i + 1);
-        if (start_node(node, options, error) != 0)
+        if (start_node(node, options, error) != 0 ||
+            (options->one_by_one && wait_ready(bench, i + 1, state, error) != 0))
             return -1;
     }
-    return wait_ready(bench, options->standby ? "standby" : "running", error);
+    return wait_ready(bench, fleet->count, state, error);
 }
 
 int bench_fleet_tell(struct bench *bench, const char *wish, struct rota_error *error)
@@ -206,7 +208,8 @@ int bench_fleet_tell(struct bench *bench, const char *wish, struct rota_error *e
             return -1;
         PQclear(result);
     }
-    return wait_ready(bench, strcmp(wish, "run") == 0 ? "running" : "standby", error);
+    return wait_ready(bench, bench->fleet->count, strcmp(wish, "run") == 0 ? "running" : "standby",
+                      error);
 }
 
 static bool any_lives(const struct bench_fleet *fleet)

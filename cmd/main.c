@@ -42,6 +42,7 @@ static const struct command commands[] = {
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
     {"help", cmd_help, "help on a command"},
+    {"bench-worker", cmd_bench_worker, NULL},
     {"guard", guard_main, NULL},
     {"worker", builtin_worker_main, NULL},
 };
