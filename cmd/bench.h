@@ -90,66 +90,6 @@ pid_t bench_fleet_pid(const struct bench_fleet *fleet, int node);
 /* From exec() to ready: the slowest. */
 int64_t bench_fleet_start_us(const struct bench_fleet *fleet);
 
-/* ---- counters and figures (bench_figures.c) ---- */
-
-struct bench_counters {
-    int64_t wal_bytes;
-    int64_t statements; /* -1: pg_stat_statements is not there */
-    int64_t transactions;
-    int64_t at_us; /* by the database's clock */
-};
-int bench_count(struct bench *bench, struct bench_counters *ret_counters, struct rota_error *error);
-
-/* Sorts them; the value below which `fraction` of them lie. count > 0. */
-double bench_quantile(double *values, size_t count, double fraction);
-/* {"min":…,"median":…,"max":…} */
-void bench_range_json(struct buffer *out, const char *name, double *values, size_t count,
-                      int decimals);
-/* A line for people: what, median (min to max). */
-void bench_range_line(const char *what, double *values, size_t count, int decimals);
-/* ,"name":{"p50":…,"p99":…} of milliseconds; a line for people. */
-void bench_delay_json(struct buffer *out, const char *name, double p50_ms, double p99_ms);
-void bench_delay_line(const char *what, double p50_ms, double p99_ms);
-
-/* Whether each run ended once and well (bench_check.sql). -1 with ERROR_REFUSED and what is wrong.
- */
-struct bench_runs {
-    int64_t *ids;
-    size_t count, capacity;
-};
-struct bench_span {
-    int64_t first_us, last_us;
-    int64_t *by_node; /* runs each node has ended; to be freed */
-    size_t nodes;
-};
-int bench_check(struct bench *bench, const struct bench_runs *runs, struct bench_span *ret_span,
-                struct rota_error *error);
-
-/* ---- triggers (bench_triggers.c) ---- */
-
-struct bench_triggers {
-    const char *job; /* name of the job, and how the others begin where there are many */
-    const char *handler;
-    size_t count;
-    int64_t occurrences;   /* of each */
-    int64_t period_us;     /* whole seconds */
-    int64_t apart_us;      /* first occurrences of two neighbours, as far as milliseconds go */
-    const char *tolerance; /* misfire_tolerance; NULL: the standard */
-    int64_t start_us;      /* set by bench_triggers_apply(): soon after it is done */
-};
-int bench_triggers_apply(struct bench *bench, struct bench_triggers *triggers,
-                         struct rota_error *error);
-/* Waits until the last occurrence has fired; its run may not be over (bench_wait_empty). */
-int bench_triggers_wait(struct bench *bench, const struct bench_triggers *triggers,
-                        struct rota_error *error);
-/* Whether each fired each occurrence once, on time enough to miss none. */
-int bench_triggers_check(struct bench *bench, const struct bench_triggers *triggers,
-                         struct rota_error *error);
-
-/* Runs a second of `runs` that wait; the nodes stand by before and after it. */
-int bench_drain_rate(struct bench *bench, size_t runs, double *ret_rate, struct rota_error *error);
-extern const char bench_drain_manifest[];
-
 /* ---- the benches: 0 with the figures printed, or -1 ---- */
 int bench_drain(struct bench *bench, struct rota_error *error);
 int bench_tick(struct bench *bench, struct rota_error *error);

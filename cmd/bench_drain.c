@@ -3,7 +3,7 @@
  * while they are queued, so that no start is measured; the time is that from the first run handed
  * to a worker to the last one written to the history, by the database's clock.
  */
-#include "cmd/bench.h"
+#include "cmd/bench_drain.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -41,8 +41,7 @@ static int enqueue_batch(struct drain *drain, int count, struct rota_error *erro
     if (bench_ask(drain->bench, SQL_BENCH_ENQUEUE_MANY, &params, &result, error) != 0)
         return -1;
     int64_t *ids = row_int64s(result, 0, 0, &got);
-    for (size_t i = 0; i < got && drain->runs.count < drain->runs.capacity; i++)
-        drain->runs.ids[drain->runs.count++] = ids[i];
+    bench_runs_add(&drain->runs, ids, got);
     free(ids);
     PQclear(result);
     return bench_goes_on(drain->bench, error);
@@ -67,12 +66,13 @@ struct single {
 static void on_single(void *arg, const struct store_answer *answer)
 {
     struct single *single = arg;
-    struct bench_runs *runs = &single->drain->runs;
     single->out--;
-    if (answer->error != NULL)
+    if (answer->error != NULL) {
         single->error = *answer->error;
-    else
-        runs->ids[runs->count++] = row_int64(answer->result, 0, 0);
+        return;
+    }
+    int64_t id = row_int64(answer->result, 0, 0);
+    bench_runs_add(&single->drain->runs, &id, 1);
 }
 
 /* One row a transaction, as applications do, without waiting for each answer. */
@@ -219,15 +219,17 @@ static int drain_all(struct drain *drain, size_t count, struct rota_error *error
     return 0;
 }
 
-int bench_drain_rate(struct bench *bench, size_t runs, double *ret_rate, struct rota_error *error)
+int bench_drain_rate(struct bench *bench, size_t count, double *ret_rate, struct bench_runs *runs,
+                     struct rota_error *error)
 {
-    struct drain drain = {.bench = bench, .runs.capacity = runs + BATCH};
+    struct drain drain = {.bench = bench};
     struct drained drained = {0};
-    drain.runs.ids = mem_array(drain.runs.capacity, sizeof *drain.runs.ids);
-    int failed = drain_once(&drain, runs, &drained, error);
-    if (failed == 0)
-        *ret_rate = (double)runs * US_PER_SECOND /
+    int failed = drain_once(&drain, count, &drained, error);
+    if (failed == 0) {
+        *ret_rate = (double)count * US_PER_SECOND /
                     (double)(drained.span.last_us - drained.span.first_us + 1);
+        bench_runs_add(runs, drain.runs.ids, drain.runs.count);
+    }
     free(drained.span.by_node);
     free(drain.runs.ids);
     return failed;
@@ -249,8 +251,6 @@ int bench_drain(struct bench *bench, struct rota_error *error)
     drain.wal = figures + 2 * drain.repeat;
     drain.statements = figures + 3 * drain.repeat;
     drain.shares = figures + 4 * drain.repeat;
-    drain.runs.capacity = count + BATCH;
-    drain.runs.ids = mem_array(drain.runs.capacity, sizeof *drain.runs.ids);
     int failed = bench_apply(bench, &text, 1, error);
     if (failed == 0)
         failed = bench_fleet_start(bench, &fleet, error);

@@ -1,11 +1,12 @@
-/* What the benches count and how figures are told: see bench.h. */
-#include "cmd/bench.h"
+/* What the benches count and how figures are told: see bench_figures.h. */
+#include "cmd/bench_figures.h"
 
 #include "base/memory.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- counters of the server ---- */
 
@@ -67,6 +68,16 @@ void bench_delay_line(const char *what, double p50_ms, double p99_ms)
 }
 
 /* ---- whether each run ended once ---- */
+
+void bench_runs_add(struct bench_runs *runs, const int64_t *ids, size_t count)
+{
+    if (runs->count + count > runs->capacity) {
+        runs->capacity = (runs->count + count) * 2;
+        runs->ids = mem_resize(runs->ids, runs->capacity, sizeof *runs->ids);
+    }
+    memcpy(runs->ids + runs->count, ids, count * sizeof *ids);
+    runs->count += count;
+}
 
 /* Columns of bench_check.sql. */
 enum { MISSING, SEVERAL, NO_SUCCESS, OTHERS, LEFT, FIRST, LAST, BY_NODE };

@@ -2,10 +2,9 @@
  * `rota bench idle`: what nodes cost that have nothing to do: statements, private memory of their
  * processes, and how long one takes from its start until it is ready.
  */
-#include "cmd/bench.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cmd/bench_figures.h"
 #include "worker/tree.h"
 
 #include <stdio.h>

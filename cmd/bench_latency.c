@@ -3,25 +3,28 @@
  * of the handler, one run at a time on an idle fleet; with --load also while the fleet does half of
  * what it can (bench_load.c).
  */
-#include "cmd/bench.h"
+#include "cmd/bench_drain.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cmd/bench_load.h"
 #include "cmd/bench_starts.h"
+#include "cmd/bench_triggers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define NODES       2
 #define SAMPLES     500
+#define WARM_UP     10               /* runs before */
 #define APART_US    (20 * US_PER_MS) /* between two runs: the fleet is at rest again */
 #define LIMIT_US    (10 * US_PER_SECOND)
 #define LOOK_US     (1 * US_PER_MS)
-#define OCCURRENCES 10              /* of each trigger */
-#define PROBES      20              /* of the database's clock */
-#define CAPACITY_OF 20000           /* runs that tell what the fleet can do */
-#define OFFSET_US   (1 * US_PER_MS) /* a smaller one is noise: it is the same machine */
+#define OCCURRENCES 10                      /* of each trigger */
+#define MORE        (OCCURRENCES + WARM_UP) /* delays than samples, at most */
+#define PROBES      20                      /* of the database's clock */
+#define CAPACITY_OF 20000                   /* runs that tell what the fleet can do */
+#define OFFSET_US   (1 * US_PER_MS)         /* a smaller one is noise: it is the same machine */
 
 static const char manifest[] = "{\"source\":\"bench-latency\",\"jobs\":[{\"name\":\"latency\","
                                "\"handler\":\"" STARTS_HANDLER "\",\"durable\":true}]}";
@@ -40,16 +43,6 @@ struct latency {
     struct delays idle, loaded;
     double load_per_s;
 };
-
-static void keep_run(struct latency *latency, int64_t id)
-{
-    struct bench_runs *runs = &latency->runs;
-    if (runs->count == runs->capacity) {
-        runs->capacity = (runs->capacity + 1024) * 2;
-        runs->ids = mem_resize(runs->ids, runs->capacity, sizeof *runs->ids);
-    }
-    runs->ids[runs->count++] = id;
-}
 
 /* ---- the database's clock ---- */
 
@@ -124,7 +117,7 @@ static int enqueue_one(struct latency *latency, struct delays *delays, struct ro
         *error = enqueued.error;
         return -1;
     }
-    keep_run(latency, enqueued.id);
+    bench_runs_add(&latency->runs, &enqueued.id, 1);
     if (wait_start(latency, enqueued.id, &start, error) != 0)
         return -1;
     delays->answered_ms[delays->enqueued] = (double)(start->at_us - enqueued.at_us) / US_PER_MS;
@@ -156,11 +149,11 @@ static int take_fired(struct latency *latency, size_t before, struct delays *del
 {
     for (size_t i = before; i < starts_count(latency->starts); i++) {
         const struct start *start = starts_at(latency->starts, i);
-        if (start->scheduled_us == 0 || delays->scheduled == latency->samples + OCCURRENCES)
+        if (start->scheduled_us == 0 || delays->scheduled == latency->samples + MORE)
             continue;
         delays->scheduled_ms[delays->scheduled++] =
             (double)(start->at_us + latency->offset_us - start->scheduled_us) / US_PER_MS;
-        keep_run(latency, start->id);
+        bench_runs_add(&latency->runs, &start->id, 1);
     }
     return delays->scheduled > 0 ? 0 : error_set(error, ERROR_REFUSED, "no trigger has fired");
 }
@@ -169,9 +162,12 @@ static int enqueue_all(struct latency *latency, struct delays *delays, const cha
                        struct rota_error *error)
 {
     bench_doing(latency->bench, "queueing %zu runs, one at a time, %s", latency->samples, how);
-    for (size_t i = 0; i < latency->samples; i++)
+    for (size_t i = 0; i < latency->samples + WARM_UP; i++) {
+        if (i == WARM_UP)
+            delays->enqueued = 0;
         if (enqueue_one(latency, delays, error) != 0)
             return -1;
+    }
     return 0;
 }
 
@@ -204,8 +200,9 @@ static int find_capacity(struct latency *latency, double *ret_rate, struct rota_
 {
     struct bench *bench = latency->bench;
     if (bench_fleet_tell(bench, "standby", error) != 0 ||
-        bench_drain_rate(bench, CAPACITY_OF, ret_rate, error) != 0 || /* a warm-up */
-        bench_drain_rate(bench, CAPACITY_OF, ret_rate, error) != 0)
+        bench_drain_rate(bench, CAPACITY_OF, ret_rate, &latency->runs, error) !=
+            0 || /* a warm-up */
+        bench_drain_rate(bench, CAPACITY_OF, ret_rate, &latency->runs, error) != 0)
         return -1;
     return bench_fleet_tell(bench, "run", error);
 }
@@ -217,7 +214,6 @@ static int measure_loaded(struct latency *latency, struct rota_error *error)
     double rate;
     if (find_capacity(latency, &rate, error) != 0)
         return -1;
-    latency->runs.count = 0; /* checked already; drains have ids between theirs */
     struct load *load = load_start(latency->bench, rate / 2, error);
     if (load == NULL)
         return -1;
@@ -319,8 +315,8 @@ int bench_latency(struct bench *bench, struct rota_error *error)
         return -1;
     char *pools = starts_pools(latency.starts, bench->self);
     fleet.pools = pools;
-    make_delays(&latency.idle, latency.samples + OCCURRENCES);
-    make_delays(&latency.loaded, latency.samples + OCCURRENCES);
+    make_delays(&latency.idle, latency.samples + MORE);
+    make_delays(&latency.loaded, latency.samples + MORE);
     int failed = bench_fleet_start(bench, &fleet, error);
     if (failed == 0)
         failed = measure(&latency, error);

@@ -6,7 +6,6 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define TICK_US   (10 * US_PER_MS)
 #define BATCH_MAX 1000 /* runs of one statement */
@@ -25,16 +24,6 @@ struct load {
     struct rota_error error;
 };
 
-static void keep_runs(struct bench_runs *runs, const int64_t *ids, size_t count)
-{
-    if (runs->count + count > runs->capacity) {
-        runs->capacity = (runs->count + count) * 2;
-        runs->ids = mem_resize(runs->ids, runs->capacity, sizeof *runs->ids);
-    }
-    memcpy(runs->ids + runs->count, ids, count * sizeof *ids);
-    runs->count += count;
-}
-
 static void on_queued(void *arg, const struct store_answer *answer)
 {
     struct load *load = arg;
@@ -45,7 +34,7 @@ static void on_queued(void *arg, const struct store_answer *answer)
         return;
     }
     int64_t *ids = row_int64s(answer->result, 0, 0, &count);
-    keep_runs(&load->runs, ids, count);
+    bench_runs_add(&load->runs, ids, count);
     free(ids);
 }
 
@@ -102,7 +91,7 @@ int load_stop(struct load *load, double *ret_per_s, struct bench_runs *runs,
     while (load->out > 0) /* answered or lost: each comes */
         client_turn(&load->client);
     *ret_per_s = (double)load->runs.count / elapsed_s;
-    keep_runs(runs, load->runs.ids, load->runs.count);
+    bench_runs_add(runs, load->runs.ids, load->runs.count);
     if (load->error.code != ERROR_NONE) {
         *error = load->error;
         failed = -1;

@@ -5,7 +5,7 @@
 #ifndef CMD_BENCH_LOAD_H
 #define CMD_BENCH_LOAD_H
 
-#include "cmd/bench.h"
+#include "cmd/bench_figures.h"
 
 struct load;
 

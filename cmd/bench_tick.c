@@ -5,10 +5,10 @@
  * trigger: triggers that are several occurrences behind would fire them all at one visit, and the
  * misfire policy would make up for the rest at its own pace, so that neither measures firing.
  */
-#include "cmd/bench.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cmd/bench_figures.h"
+#include "cmd/bench_triggers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

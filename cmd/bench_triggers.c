@@ -1,12 +1,10 @@
-/*
- * Triggers of a bench: as many as wanted, each with a known number of occurrences from a known
- * instant on, so that what has to be in the history in the end is known to the row.
- */
-#include "cmd/bench.h"
+/* Triggers whose occurrences are known to the last one: see bench_triggers.h. */
+#include "cmd/bench_triggers.h"
 
 #include "base/clock.h"
 #include "base/instant.h"
 #include "base/memory.h"
+#include "cmd/bench_figures.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 -- Whether each of these runs has exactly one row of success in the history, and when the first began and the
--- last ended, by the database's clock. How many have none, several, another end; how many rows between
--- their ids are of other runs; how many runs are not over; how many runs each node has ended.
+-- last ended, by the database's clock. How many have none, several, another end; how many other runs began
+-- since the first of them did, of ids as theirs; how many runs are not over; how many each node has ended.
 -- $1 ids: of the runs
 -- on: client
 WITH wanted AS MATERIALIZED (
@@ -11,10 +11,14 @@ WITH wanted AS MATERIALIZED (
       FROM rota.task_history h
      WHERE h.id BETWEEN (SELECT min(w.id) FROM wanted w) AND (SELECT max(w.id) FROM wanted w)
      GROUP BY h.id
+), compared AS MATERIALIZED (
+    SELECT w.id AS wanted, f.* FROM wanted w FULL JOIN found f ON f.id = w.id
 )
 SELECT /* bench */
-       count(*) FILTER (WHERE f.id IS NULL), count(*) FILTER (WHERE f.times > 1),
-       count(*) FILTER (WHERE f.times > f.good), count(*) FILTER (WHERE w.id IS NULL),
-       (SELECT count(*) FROM rota.run), min(f.first_at), max(f.last_at),
-       ARRAY(SELECT count(*) FROM found s GROUP BY s.node ORDER BY s.node)
-  FROM wanted w FULL JOIN found f ON f.id = w.id
+       count(*) FILTER (WHERE c.id IS NULL), count(*) FILTER (WHERE c.wanted IS NOT NULL AND c.times > 1),
+       count(*) FILTER (WHERE c.wanted IS NOT NULL AND c.times > c.good),
+       count(*) FILTER (WHERE c.wanted IS NULL AND c.first_at >= (SELECT min(o.first_at) FROM compared o WHERE o.wanted IS NOT NULL)),
+       (SELECT count(*) FROM rota.run), min(c.first_at) FILTER (WHERE c.wanted IS NOT NULL),
+       max(c.last_at) FILTER (WHERE c.wanted IS NOT NULL),
+       ARRAY(SELECT count(*) FROM compared s WHERE s.wanted IS NOT NULL GROUP BY s.node ORDER BY s.node)
+  FROM compared c
