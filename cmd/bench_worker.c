@@ -6,7 +6,7 @@
 #include "base/instant.h"
 #include "cmd/bench_starts.h"
 #include "cmd/cmd.h"
-#include "rota_worker.h"
+#include "worker/sdk/rota_worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
