@@ -18,8 +18,9 @@
 
 #define LOOK_US (50 * US_PER_MS) /* whether the runs are over: seldom enough to cost nothing */
 
-#define EMPTY_US (60 * US_PER_SECOND) /* then the runs should be over … */
-#define SLOWEST  100                  /* … and so many a second more */
+#define EMPTY_US  (60 * US_PER_SECOND)  /* then the runs should be over … */
+#define SLOWEST   100                   /* … and so many a second more */
+#define ANSWER_US (600 * US_PER_SECOND) /* the check of ten million runs takes its time */
 
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -48,6 +49,7 @@ int bench_connect(struct bench *bench, const char *schema, struct client *client
                                         .role_name = "client",
                                         .application_name = "rota bench",
                                         .options = "-c timezone=UTC -c lock_timeout=5s",
+                                        .answer_timeout_us = ANSWER_US,
                                         .arg = client};
     client->store = store_new(&config);
     if (store_wait_ready(client->store, NULL, error) == 0)
