@@ -13,7 +13,7 @@ struct load;
 struct load *load_start(struct bench *bench, double runs_per_s, struct rota_error *error);
 /*
  * Frees it. How many were queued a second; their ids are added to `runs`. -1: one of them could not
- * be queued, or the fleet was fed less than nine tenths of what was asked for.
+ * be queued. It may be less than was asked for: the machine has no more to give then.
  */
 int load_stop(struct load *load, double *ret_per_s, struct bench_runs *runs,
               struct rota_error *error);

@@ -85,7 +85,7 @@ def test_latency_tells_how_long_until_the_handler_is_called(empty_rota):
         delays(figures["enqueue_to_start_ms"])
         delays(figures["schedule_to_start_ms"])
         assert figures["schedule_to_start_ms"]["p50"] > 0
-    assert document["loaded"]["load_per_s"] > 0
+    assert document["loaded"]["load_per_s"] > 0 and document["loaded"]["load_wanted_per_s"] > 0
 
 
 def test_idle_tells_what_nodes_cost_that_do_nothing(empty_rota):
@@ -157,7 +157,7 @@ def test_one_that_lives_keeps_its_schema(empty_rota):
 def test_a_node_that_cannot_start_is_told_of(empty_rota):
     process = subprocess.run([binary(), "bench", "drain", "--runs", "10"], text=True, capture_output=True, timeout=60, check=False,
                              env=environment(database_url=empty_rota.url, lease="never"))
-    assert process.returncode == 1 and "bench-1" in process.stderr and "ROTA_LEASE" in process.stderr
+    assert process.returncode == 1 and "rota bench: bench-" in process.stderr and "ROTA_LEASE" in process.stderr
     assert schemas(empty_rota) == []
 
 
