@@ -23,8 +23,9 @@
 #define OCCURRENCES 10                      /* of each trigger */
 #define MORE        (OCCURRENCES + WARM_UP) /* delays than samples, at most */
 #define PROBES      20                      /* of the database's clock */
-#define CAPACITY_OF 20000                   /* runs that tell what the fleet can do */
-#define OFFSET_US   (1 * US_PER_MS)         /* a smaller one is noise: it is the same machine */
+#define CAPACITY_EACH                                                                              \
+    40 /* runs for each sample that tell what the fleet can do: 20000 by default */
+#define OFFSET_US (1 * US_PER_MS) /* a smaller one is noise: it is the same machine */
 
 static const char manifest[] = "{\"source\":\"bench-latency\",\"jobs\":[{\"name\":\"latency\","
                                "\"handler\":\"" STARTS_HANDLER "\",\"durable\":true}]}";
@@ -200,10 +201,10 @@ static int measure_idle(struct latency *latency, struct rota_error *error)
 static int find_capacity(struct latency *latency, double *ret_rate, struct rota_error *error)
 {
     struct bench *bench = latency->bench;
+    size_t runs = latency->samples * CAPACITY_EACH;
     if (bench_fleet_tell(bench, "standby", error) != 0 ||
-        bench_drain_rate(bench, CAPACITY_OF, ret_rate, &latency->runs, error) !=
-            0 || /* a warm-up */
-        bench_drain_rate(bench, CAPACITY_OF, ret_rate, &latency->runs, error) != 0)
+        bench_drain_rate(bench, runs, ret_rate, &latency->runs, error) != 0 || /* a warm-up */
+        bench_drain_rate(bench, runs, ret_rate, &latency->runs, error) != 0)
         return -1;
     return bench_fleet_tell(bench, "run", error);
 }

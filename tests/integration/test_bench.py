@@ -79,7 +79,7 @@ def test_tick_saturated_tells_how_many_fire_a_second(empty_rota):
 
 
 def test_latency_tells_how_long_until_the_handler_is_called(empty_rota):
-    document = bench(empty_rota, "latency", "--runs", "20", "--load")
+    document = bench(empty_rota, "latency", "--runs", "20", "--load", timeout=180)
     assert (document["bench"], document["nodes"], document["exact"]) == ("latency", 2, True)
     for figures in document, document["loaded"]:
         delays(figures["enqueue_to_start_ms"])
