@@ -175,6 +175,10 @@ static void print_json(const struct drain *drain, size_t count)
     buffer_format(&out,
                   "{\"bench\":\"drain\",\"nodes\":%d,\"runs\":%zu,\"repeat\":%zu,\"exact\":true",
                   bench_fleet_count(drain->bench->fleet), count, n);
+    buffer_string(&out, ",\"rates_per_s\":["); /* in their order: it must not fall */
+    for (size_t i = 0; i < n; i++)
+        buffer_format(&out, "%s%.0f", i > 0 ? "," : "", drain->rates[i]);
+    buffer_char(&out, ']');
     bench_range_json(&out, "rate_per_s", drain->rates, n, 0);
     bench_range_json(&out, "enqueue_per_s", drain->enqueue_rates, n, 0);
     bench_range_json(&out, "wal_bytes_per_run", drain->wal, n, 0);

@@ -60,6 +60,7 @@ def test_drain_tells_how_many_runs_a_second_all_done_once(empty_rota, how):
     document = bench(empty_rota, "drain", "--runs", "2000", "--nodes", "2", "--repeat", "2", *how)
     assert (document["bench"], document["nodes"], document["runs"], document["exact"]) == ("drain", 2, 2000, True)
     ordered(document["rate_per_s"])
+    assert len(document["rates_per_s"]) == 2 and set(document["rates_per_s"]) <= set(document["rate_per_s"].values())
     ordered(document["enqueue_per_s"])
     ordered(document["wal_bytes_per_run"])
 
