@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SLOTS 16 /* as the built-in worker has: one would be full with the first run */
+
 /* The time of a trigger's run; 0: no trigger made it. Texts are JSON, with their quotes. */
 static int64_t scheduled_of(const rota_run *run)
 {
@@ -50,6 +52,7 @@ int cmd_bench_worker(int argc, char **argv)
     }
     rota_worker *worker = rota_worker_new(STARTS_COMMAND, ROTA_VERSION);
     rota_worker_handle(worker, STARTS_HANDLER, stamp, &pipe);
+    rota_worker_slots(worker, SLOTS);
     int failed = rota_worker_serve(worker);
     if (failed != 0)
         fprintf(stderr, "rota " STARTS_COMMAND ": %s\n", rota_worker_error(worker));
