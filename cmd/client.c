@@ -191,6 +191,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     *(bool *)arg = true;
 }
 
+void client_turn(struct client *client)
+{
+    event_base_loop(client->base, EVLOOP_ONCE);
+}
+
 void client_pause(struct client *client, int64_t duration_us)
 {
     bool over = false;

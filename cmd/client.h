@@ -68,6 +68,9 @@ int client_wait_turn(struct client *client, enum statement_id statement,
                      const struct store_params *params, int64_t wait_us, PGresult **ret_result,
                      struct rota_error *error);
 
+/* One turn of the loop; waits until there is something to do. */
+void client_turn(struct client *client);
+
 /* Runs the loop for so long. */
 void client_pause(struct client *client, int64_t duration_us);
 

@@ -36,11 +36,13 @@ static const struct command commands[] = {
     {"evict", cmd_evict, "a node is declared dead, now"},
     {"explain", cmd_explain, "why a run or a trigger has not run"},
     {"doctor", cmd_doctor, "what hurts, or will: server, connections, nodes, work"},
+    {"bench", cmd_bench, "measure this installation, on a scratch schema"},
     {"lock", cmd_lock, "run a command under a cluster lock"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
     {"help", cmd_help, "help on a command"},
+    {"bench-worker", cmd_bench_worker, NULL},
     {"guard", guard_main, NULL},
     {"worker", builtin_worker_main, NULL},
 };

@@ -22,7 +22,7 @@ LAYERS = {
     "coord": {"base", "sql", "store", "worker", "coord", "coord/schedule", "coord/http"},
     "coord/schedule": {"base", "coord/schedule"},
     "coord/http": {"base", "coord/http"},
-    "cmd": {"base", "sql", "store", "worker", "coord", "coord/schedule", "cmd"},
+    "cmd": {"base", "sql", "store", "worker", "worker/sdk", "coord", "coord/schedule", "cmd"},
 }
 
 

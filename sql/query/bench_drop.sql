@@ -1,0 +1,3 @@
+-- Removes the schema of a bench with all in it.
+-- on: client
+DROP SCHEMA IF EXISTS rota CASCADE
