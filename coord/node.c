@@ -221,6 +221,7 @@ static struct store *open_work(struct node *node)
         .options =
             "-c statement_timeout=30s -c idle_in_transaction_session_timeout=1s "
             "-c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan "
+            "-c enable_seqscan=off " /* plans are made once, of tables that are empty then */
             "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
         .roles = STATEMENT_WORK,

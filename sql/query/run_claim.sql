@@ -48,13 +48,15 @@ WITH
     SELECT n.id, n.taken, least(n.rest, n.wanted - n.ahead)::integer AS runs, n.rest <= n.wanted - n.ahead AS whole
       FROM near_bundles n WHERE n.ahead < n.wanted
 ), emptied AS (
-    DELETE FROM rota.bundle b USING share s WHERE b.id = s.id AND s.whole
-    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+    DELETE FROM rota.bundle b WHERE b.id = ANY (ARRAY(SELECT s.id FROM share s WHERE s.whole))
+    RETURNING b.id, b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at
 ), cut AS (
-    UPDATE rota.bundle b SET taken = s.taken + s.runs FROM share s WHERE b.id = s.id AND NOT s.whole
-    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+    UPDATE rota.bundle b SET taken = b.taken + (SELECT s.runs FROM share s WHERE s.id = b.id)
+     WHERE b.id = ANY (ARRAY(SELECT s.id FROM share s WHERE NOT s.whole))
+    RETURNING b.id, b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at
 ), drawn AS (
-    SELECT e.* FROM emptied e UNION ALL SELECT c.* FROM cut c
+    SELECT d.ids, d.data, d.route, d.job_id, d.due, d.enqueued_at, s.taken, s.runs
+      FROM (SELECT e.* FROM emptied e UNION ALL SELECT c.* FROM cut c) d JOIN share s ON s.id = d.id
 )
 -- include ../part/claim_receipt.sql
 -- include ../part/claim_answer.sql

@@ -68,12 +68,12 @@ class Nodes:
                          for slot in range(sizes.get(fence, 1))) for fence in fences]
         count = len(claimed)
         return run(db or self.db, "run_complete", incarnation, array("bigint", fences), array("varbit", masks),
-                   array("bigint", [row[0] for row in claimed]), array("integer", [row[1] for row in claimed]),
-                   array("bigint", [row[2] for row in claimed]), same("text", "plain", count), same("text", None, count),
-                   same("timestamptz", "2026-11-20T08:00Z", count), same("bigint", 1, count), same("text", status, count),
-                   same("text", status, count), same("smallint", 1, count), same("integer", 0, count),
-                   same("timestamptz", "2026-11-20T08:00Z", count), same("json", None, count), "'n1'", same("boolean", False, count),
-                   same("json", None, count))[0][0]
+                   array("integer", range(1, len(fences) + 1)), same("text", "plain", len(fences)), same("text", status, len(fences)),
+                   same("text", status, len(fences)), same("smallint", 1, len(fences)), same("integer", 0, len(fences)),
+                   same("boolean", False, len(fences)), array("integer", [fences.index(row[0]) + 1 for row in claimed]),
+                   array("integer", [row[1] for row in claimed]), array("bigint", [row[2] for row in claimed]), None,
+                   same("timestamptz", "2026-11-20T08:00Z", count), same("bigint", 1, count),
+                   same("timestamptz", "2026-11-20T08:00Z", count), None, None, "'n1'")[0][0]
 
     def put_back(self, incarnation, claimed, delay_ms=0, attempts=0, crashes=0, recovering=False, entry=None):
         count = len(claimed)
@@ -253,9 +253,9 @@ def test_a_mask_of_another_size_is_no_mask_of_this_receipt(nodes):
     assert nodes.complete(incarnation, [(fence, 0, 1), (fence + 1000, 0, 2)]) == 1
     done = run(nodes.db, "run_complete", incarnation, array("bigint", [fence]), array("varbit", ["111"]),
                *[same(kind, value, 1) for kind, value in (
-                   ("bigint", fence), ("integer", 1), ("bigint", 1), ("text", "t"), ("text", None), ("timestamptz", None),
-                   ("bigint", None), ("text", "success"), ("text", "success"), ("smallint", 1), ("integer", 0),
-                   ("timestamptz", "2026-11-20"), ("json", None))], "'n1'", array("boolean", [False]), array("json", [None]))
+                   ("integer", 1), ("text", "t"), ("text", "success"), ("text", "success"), ("smallint", 1), ("integer", 0),
+                   ("boolean", False), ("integer", 1), ("integer", 1), ("bigint", 1), ("text", None), ("timestamptz", None),
+                   ("bigint", None), ("timestamptz", "2026-11-20"), ("json", None), ("json", None))], "'n1'")
     assert done == [(0,)]
 
 
