@@ -21,7 +21,7 @@ CREATE TABLE rota.history_part (
     failed    bigint NOT NULL DEFAULT 0,
     unknown   bigint NOT NULL DEFAULT 0,
     closed_at timestamptz NOT NULL DEFAULT now(),
-    indexed   boolean NOT NULL DEFAULT false
+    indexes   integer NOT NULL DEFAULT 0 -- how many of those that lists want it has
 );
 CREATE TABLE rota.history_count (
     name   text NOT NULL REFERENCES rota.history_part ON DELETE CASCADE,
@@ -31,6 +31,14 @@ CREATE TABLE rota.history_count (
     PRIMARY KEY (task, status, name)
 );
 CREATE INDEX history_count_name ON rota.history_count (name);
+
+-- What came to closed partitions since they were counted, a row each: nobody waits for another one's counts.
+CREATE TABLE rota.history_change (
+    name   text NOT NULL,
+    task   text NOT NULL,
+    status text NOT NULL,
+    rows   integer NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- All partitions, with their bounds.
 CREATE FUNCTION rota.history_parts() RETURNS TABLE (part regclass, name text, lower_at timestamptz, upper_at timestamptz,
@@ -62,29 +70,53 @@ CREATE FUNCTION rota.history_recount() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        DELETE FROM rota.history_count c WHERE c.name = TG_TABLE_NAME;
-        UPDATE rota.history_part p SET succeeded = 0, failed = 0, unknown = 0 WHERE p.name = TG_TABLE_NAME;
+        PERFORM rota.history_forget(TG_TABLE_NAME);
         RETURN NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        PERFORM rota.history_add(TG_TABLE_NAME, OLD.task, OLD.status, -1);
+        INSERT INTO rota.history_change (name, task, status, rows) VALUES (TG_TABLE_NAME, OLD.task, OLD.status, -1);
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        PERFORM rota.history_add(TG_TABLE_NAME, NEW.task, NEW.status, 1);
+        INSERT INTO rota.history_change (name, task, status, rows) VALUES (TG_TABLE_NAME, NEW.task, NEW.status, 1);
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION rota.history_add(part text, what text, how text, rows bigint) RETURNS void
+-- The counts of a partition that has no rows any more.
+CREATE FUNCTION rota.history_forget(part text) RETURNS void
 LANGUAGE sql VOLATILE AS $$
-    UPDATE rota.history_part p
-       SET succeeded = p.succeeded + CASE how WHEN 'success' THEN $4 ELSE 0 END,
-           failed = p.failed + CASE how WHEN 'failed' THEN $4 ELSE 0 END,
-           unknown = p.unknown + CASE how WHEN 'unknown' THEN $4 ELSE 0 END
-     WHERE p.name = part;
-    INSERT INTO rota.history_count AS c (name, task, status, rows) VALUES (part, what, how, $4)
-    ON CONFLICT (task, status, name) DO UPDATE SET rows = c.rows + excluded.rows;
+    DELETE FROM rota.history_change c WHERE c.name = part;
+    DELETE FROM rota.history_count c WHERE c.name = part;
+    UPDATE rota.history_part p SET succeeded = 0, failed = 0, unknown = 0 WHERE p.name = part;
 $$;
+
+-- Puts the changes into the counts. Returns how many there were.
+CREATE FUNCTION rota.history_fold() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    folded bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM rota.history_change c RETURNING c.name, c.task, c.status, c.rows
+    ), change AS MATERIALIZED (
+        SELECT g.name, g.task, g.status, sum(g.rows) AS rows, count(*) AS number FROM gone g
+          JOIN rota.history_part p ON p.name = g.name GROUP BY g.name, g.task, g.status
+    ), counted AS (
+        INSERT INTO rota.history_count AS c (name, task, status, rows)
+        SELECT h.name, h.task, h.status, h.rows FROM change h ORDER BY h.task, h.status, h.name
+        ON CONFLICT (task, status, name) DO UPDATE SET rows = c.rows + excluded.rows
+    ), parted AS (
+        UPDATE rota.history_part p
+           SET succeeded = p.succeeded + n.succeeded, failed = p.failed + n.failed, unknown = p.unknown + n.unknown
+          FROM (SELECT h.name, coalesce(sum(h.rows) FILTER (WHERE h.status = 'success'), 0) AS succeeded,
+                       coalesce(sum(h.rows) FILTER (WHERE h.status = 'failed'), 0) AS failed,
+                       coalesce(sum(h.rows) FILTER (WHERE h.status = 'unknown'), 0) AS unknown
+                  FROM change h GROUP BY h.name) n
+         WHERE p.name = n.name
+    )
+    SELECT coalesce(sum(h.number), 0) INTO folded FROM change h;
+    RETURN folded;
+END $$;
 
 -- Writes down what a partition has, and sees to it that it stays so. Who comes late waits until it is counted.
 CREATE FUNCTION rota.history_close(part regclass, name text, lower_at timestamptz, upper_at timestamptz) RETURNS void
@@ -105,14 +137,16 @@ BEGIN
      WHERE p.name = history_close.name;
 END $$;
 
--- The indexes that only lists want.
-CREATE FUNCTION rota.history_index(part regclass, name text) RETURNS void
+-- The indexes that only lists want, one a call: none shall take long. Returns the number of the one that was made.
+CREATE FUNCTION rota.history_index(part regclass, name text) RETURNS integer
 LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+DECLARE
+    made integer;
 BEGIN
-    EXECUTE format('CREATE INDEX ON %s (started_at, id)', part);
-    EXECUTE format('CREATE INDEX ON %s (task, started_at, id)', part);
-    EXECUTE format('CREATE INDEX ON %s (started_at, id) WHERE status <> ''success''', part);
-    UPDATE rota.history_part p SET indexed = true WHERE p.name = history_index.name;
+    UPDATE rota.history_part p SET indexes = p.indexes + 1 WHERE p.name = history_index.name RETURNING p.indexes INTO made;
+    EXECUTE format('CREATE INDEX ON %s ' || (ARRAY['(started_at, id)', '(started_at, id) WHERE status <> ''success''',
+                                                   '(task, started_at, id)'])[made], part);
+    RETURN made;
 END $$;
 
 -- ---- making, cutting, dropping ----
@@ -208,13 +242,14 @@ BEGIN
     LOCK TABLE ONLY rota.task_history IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('DROP TABLE %s', part);
     DROP TABLE IF EXISTS rota.task_history_late;
+    DELETE FROM rota.history_change c WHERE c.name IN (history_shift.name, 'task_history_late');
     DELETE FROM rota.history_part p WHERE p.name IN (history_shift.name, 'task_history_late');
     PERFORM rota.history_make('task_history_late', '-infinity', upper_at);
     PERFORM rota.history_close('rota.task_history_late', 'task_history_late', '-infinity', upper_at);
 END $$;
 
--- Drops the oldest partition if it ended before the given time. Returns its rows, with those that came late;
--- NULL: none did.
+-- Drops the oldest partition if it ended before the given time, and then what came late and ended before it.
+-- Returns how many rows went; NULL: there was nothing to drop.
 CREATE FUNCTION rota.history_drop_one(before timestamptz) RETURNS bigint
 LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
 DECLARE
@@ -229,8 +264,13 @@ BEGIN
         PERFORM rota.history_shift(one.part, one.name, one.upper_at);
         RETURN gone;
     END IF;
-    IF to_regclass('rota.task_history_late') IS NULL THEN -- somebody dropped it; the next drop makes it
+    SELECT nullif(p.succeeded + p.failed + p.unknown, 0) INTO gone FROM rota.history_part p WHERE p.name = 'task_history_late';
+    IF gone IS NULL OR to_regclass('rota.task_history_late') IS NULL THEN
         RETURN NULL;
+    END IF;
+    IF NOT EXISTS (SELECT FROM rota.task_history_late h WHERE h.ended_at >= before) THEN
+        TRUNCATE rota.task_history_late;
+        RETURN gone;
     END IF;
     DELETE FROM rota.task_history_late h
      WHERE h.ctid = ANY (ARRAY(SELECT o.ctid FROM rota.task_history_late o WHERE o.ended_at < before LIMIT 10000));
@@ -238,53 +278,64 @@ BEGIN
     RETURN nullif(gone, 0);
 END $$;
 
--- Drops the oldest partition that has rows if at least `keep` stay in the newer ones. Returns its rows, with
--- those that came late; NULL: none did.
+-- Drops the oldest rows there are, what came late or else the oldest partition, if at least `keep` stay. Returns
+-- how many went; NULL: there was nothing to drop.
 CREATE FUNCTION rota.history_trim_one(keep bigint) RETURNS bigint
 LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
 DECLARE
-    one record;
-    gone bigint;
+    oldest record;
     stay bigint;
+    part regclass;
     counted bigint;
-    open record;
 BEGIN
-    SELECT p.part, p.name, p.upper_at INTO one FROM rota.history_parts() p
-     WHERE p.counted AND p.name <> 'task_history_late' ORDER BY p.upper_at LIMIT 1;
-    SELECT coalesce(sum(p.succeeded + p.failed + p.unknown) FILTER (WHERE p.name IN (one.name, 'task_history_late')), 0),
-           coalesce(sum(p.succeeded + p.failed + p.unknown) FILTER (WHERE p.name NOT IN (one.name, 'task_history_late')), 0)
-      INTO gone, stay FROM rota.history_part p;
-    IF one.name IS NULL THEN -- all that is closed came late
-        SELECT p.part, p.name, p.upper_at INTO one FROM rota.history_parts() p WHERE p.name = 'task_history_late';
-        SELECT p.succeeded + p.failed + p.unknown INTO gone FROM rota.history_part p WHERE p.name = 'task_history_late';
-        stay := 0;
-        IF coalesce(gone, 0) = 0 THEN
-            RETURN NULL;
-        END IF;
+    SELECT p.name, p.upper_at, p.succeeded + p.failed + p.unknown AS rows INTO oldest FROM rota.history_part p
+     WHERE p.name <> 'task_history_late' OR p.succeeded + p.failed + p.unknown > 0
+     ORDER BY p.upper_at LIMIT 1;
+    IF NOT FOUND OR to_regclass('rota.' || quote_ident(oldest.name)) IS NULL THEN
+        RETURN NULL;
     END IF;
-    FOR open IN SELECT p.part FROM rota.history_parts() p WHERE NOT p.counted AND p.lower_at < clock_timestamp() LOOP
+    SELECT sum(p.succeeded + p.failed + p.unknown) - oldest.rows INTO stay FROM rota.history_part p;
+    FOR part IN SELECT p.part FROM rota.history_parts() p WHERE NOT p.counted AND p.lower_at < clock_timestamp() LOOP
         EXIT WHEN stay >= keep;
-        CONTINUE WHEN rota.history_size(open.part) < keep - stay; -- a look that is too short only drops later
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) o', open.part, keep - stay) INTO counted;
+        CONTINUE WHEN rota.history_size(part) < keep - stay; -- it grows, and is asked again
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT %s) o', part, keep - stay) INTO counted;
         stay := stay + counted;
     END LOOP;
     IF stay < keep THEN
         RETURN NULL;
     END IF;
-    IF one.name = 'task_history_late' THEN
+    IF oldest.name = 'task_history_late' THEN
         TRUNCATE rota.task_history_late;
     ELSE
-        PERFORM rota.history_shift(one.part, one.name, one.upper_at);
+        PERFORM rota.history_shift(to_regclass('rota.' || quote_ident(oldest.name)), oldest.name, oldest.upper_at);
     END IF;
-    RETURN gone;
+    RETURN oldest.rows;
 END $$;
 
 -- ---- what is done regularly ----
 
--- Does the next thing that is to be done, and says what: made (partitions), closed, indexed, cut, dropped, or no
--- row: nothing is. Each in a transaction of its own, so that no lock is held longer than the thing takes: to be
--- called until there is no row. keep: rows that stay at least, 0: all; age_ms: what is older goes, 0: never;
--- cut_rows: of a partition that is to be cut, NULL: a quarter of keep, within 1,000 and 1,000,000.
+-- Counts follow what has come late, and partitions that somebody dropped by hand.
+CREATE FUNCTION rota.history_tidy() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM rota.history_change) THEN
+        PERFORM rota.history_fold();
+    END IF;
+    DELETE FROM rota.history_part p WHERE to_regclass('rota.' || quote_ident(p.name)) IS NULL;
+END $$;
+
+-- How many rows make a partition: a quarter of what is kept, at least 1,000, so that not each second makes one;
+-- at most 250,000, so that a look at all of them takes a moment; more where that would make hundreds of partitions.
+CREATE FUNCTION rota.history_wanted(keep bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT greatest(1000, least(CASE WHEN keep > 0 THEN keep / 4 END,
+                                greatest(250000, (SELECT sum(p.succeeded + p.failed + p.unknown) FROM rota.history_part p)::bigint / 64)))
+$$;
+
+-- Does the next thing that is to be done, and says what: made (partitions), closed, cut, dropped, indexed; busy:
+-- somebody else is at it; or no row: nothing is to be done. Each in a transaction of its own, so that no lock is
+-- held longer than the thing takes: to be called until there is no row. keep: rows that stay at least, 0: all;
+-- age_ms: what is older goes, 0: never; cut_rows: as many make a partition, NULL: as it is best.
 CREATE FUNCTION rota.history_step(keep bigint, age_ms bigint, cut_rows bigint DEFAULT NULL)
 RETURNS TABLE (did text, name text, rows bigint)
 LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
@@ -293,8 +344,11 @@ DECLARE
     one record;
 BEGIN
     IF NOT rota.history_mine() THEN
+        did := 'busy';
+        RETURN NEXT;
         RETURN;
     END IF;
+    PERFORM rota.history_tidy();
     rows := rota.history_ensure(3);
     IF rows > 0 THEN
         did := 'made';
@@ -308,7 +362,7 @@ BEGIN
         RETURN QUERY SELECT 'closed', p.name, p.succeeded + p.failed + p.unknown FROM rota.history_part p WHERE p.name = one.name;
         RETURN;
     END IF;
-    name := rota.history_cut(coalesce(cut_rows, CASE WHEN keep > 0 THEN least(greatest(keep / 4, 1000), 1000000) ELSE 1000000 END));
+    name := rota.history_cut(coalesce(cut_rows, rota.history_wanted(keep)));
     IF name IS NOT NULL THEN
         did := 'cut';
         RETURN NEXT;
@@ -322,20 +376,57 @@ BEGIN
         RETURN;
     END IF;
     SELECT q.part, q.name INTO one FROM rota.history_parts() q JOIN rota.history_part p ON p.name = q.name
-     WHERE NOT p.indexed AND p.name <> 'task_history_late' AND p.upper_at < clock_timestamp() - interval '5 seconds'
+     WHERE p.indexes < 3 AND p.name <> 'task_history_late' AND p.upper_at < clock_timestamp() - interval '5 seconds'
      ORDER BY p.upper_at DESC LIMIT 1;
     IF FOUND THEN
-        PERFORM rota.history_index(one.part, one.name);
+        rows := rota.history_index(one.part, one.name);
         did := 'indexed';
         name := one.name;
         RETURN NEXT;
     END IF;
 END $$;
 
+-- All that is to be done at once, for whoever asks for it by hand or by a job. What is in the way is waited for up
+-- to 10 s, without a lock and without a transaction. Returns what became of the history.
+CREATE PROCEDURE rota.history_cleanup(keep bigint, age_ms bigint, INOUT dropped_rows bigint DEFAULT 0,
+                                      INOUT dropped_partitions bigint DEFAULT 0, INOUT kept_rows bigint DEFAULT 0)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+    one record;
+    patience integer := 100;
+BEGIN
+    dropped_rows := 0;
+    dropped_partitions := 0;
+    LOOP
+        BEGIN
+            SELECT s.did, s.rows INTO one FROM rota.history_step(keep, age_ms) s;
+        EXCEPTION WHEN lock_not_available THEN
+            SELECT 'busy'::text AS did, 0::bigint AS rows INTO one;
+        END;
+        COMMIT;
+        EXIT WHEN one.did IS NULL;
+        IF one.did = 'busy' THEN
+            IF patience = 0 THEN
+                RAISE EXCEPTION 'a transaction that reads the history for longer than 10 s is in the way'
+                      USING ERRCODE = '55P03', HINT = 'rota doctor names old transactions';
+            END IF;
+            patience := patience - 1;
+            PERFORM pg_sleep(0.1);
+            COMMIT;
+        ELSIF one.did = 'dropped' THEN
+            dropped_rows := dropped_rows + one.rows;
+            dropped_partitions := dropped_partitions + 1;
+        END IF;
+    END LOOP;
+    kept_rows := rota.task_total() - rota.task_total(with_status => 'started');
+END $$;
+
 -- What older nodes call.
 CREATE FUNCTION rota.history_close_all() RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
 BEGIN
+    PERFORM rota.history_tidy();
     PERFORM rota.history_close(p.part, p.name, p.lower_at, p.upper_at)
        FROM (SELECT * FROM rota.history_parts() q WHERE NOT q.counted AND q.upper_at < clock_timestamp() ORDER BY q.upper_at) p;
 END $$;
@@ -408,6 +499,8 @@ BEGIN
             SELECT coalesce(sum(c.rows), 0) INTO closed FROM rota.history_count c
              WHERE c.task = of_task AND (with_status IS NULL OR c.status = with_status);
         END IF;
+        SELECT closed + coalesce(sum(c.rows), 0) INTO closed FROM rota.history_change c
+         WHERE (of_task IS NULL OR c.task = of_task) AND (with_status IS NULL OR c.status = with_status);
         SELECT count(*) INTO open FROM rota.task_history h
          WHERE h.ended_at >= (SELECT coalesce(max(p.upper_at), '-infinity') FROM rota.history_part p)
            AND (of_task IS NULL OR h.task = of_task) AND (with_status IS NULL OR h.status = with_status);
@@ -419,7 +512,9 @@ END $$;
 CREATE FUNCTION rota.task_names() RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.task
-      FROM (SELECT c.task FROM rota.history_count c WHERE c.rows > 0
+      FROM (SELECT c.task FROM (SELECT k.task, k.status, k.rows FROM rota.history_count k
+                                UNION ALL SELECT k.task, k.status, k.rows FROM rota.history_change k) c
+             GROUP BY c.task HAVING sum(c.rows) > 0
             UNION
             SELECT h.task FROM rota.task_history h
              WHERE h.ended_at >= (SELECT coalesce(max(p.upper_at), '-infinity') FROM rota.history_part p)
