@@ -7,14 +7,16 @@
 
 #include "coord/node.h"
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_US (15 * US_PER_SECOND) /* at full speed a partition has so much more than it should  \
-                                      */
+#define STEP_US                                                                                    \
+    (15 * US_PER_SECOND) /* at full speed a partition has so much more than it should              \
+                          */
 #define AGAIN_US  US_PER_SECOND
 #define STEPS_MAX 100 /* then heartbeats come first */
 #define PATIENCE  600 /* attempts, of a second each, that fail before somebody is told */
@@ -94,6 +96,27 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 void history_look(struct node *node)
 {
     rest(node->history, 0);
+}
+
+/* The worker's settings, and what task-history-cleanup needs beside them. Its transactions are
+   many: they want no pooler between. */
+char *history_settings(const struct node_config *config)
+{
+    struct buffer out = {0};
+    const char *url = config->session_database_url;
+    char *cleanup = store_with_schema(statements[SQL_HISTORY_CLEANUP].text, config->schema);
+    if (url == NULL)
+        url = config->database_url;
+    buffer_append(&out, config->builtin_settings, strlen(config->builtin_settings) - 1);
+    buffer_string(&out, ",\"fleet\":{\"url\":");
+    buffer_json(&out, url, strlen(url));
+    buffer_string(&out, ",\"cleanup\":");
+    buffer_json(&out, cleanup, strlen(cleanup));
+    buffer_format(&out, ",\"history_rows\":\"%lld\",\"history_age_ms\":\"%lld\"}}",
+                  (long long)config->history_rows, (long long)(config->history_age_us / US_PER_MS));
+    free(cleanup);
+    buffer_text(&out);
+    return out.data;
 }
 
 void history_new(struct node *node)

@@ -283,12 +283,13 @@ static int64_t kill_margin(const struct node *node)
 
 int node_workers(struct node *node, struct rota_error *error)
 {
+    char *settings = history_settings(node->config);
     const struct worker_config config = {.base = node->base,
                                          .log = &node->log,
                                          .node = node->config->node_name,
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
-                                         .builtin_settings = node->config->builtin_settings,
+                                         .builtin_settings = settings,
                                          .cgroup = node->config->cgroup,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
@@ -306,6 +307,8 @@ int node_workers(struct node *node, struct rota_error *error)
                                                .lock = on_lock,
                                                .unlock = on_unlock};
     node->workers = workers_new(&config, &callbacks, error);
+    explicit_bzero(settings, strlen(settings)); /* the worker has it, and it may have a password */
+    free(settings);
     return node->workers != NULL ? 0 : -1;
 }
 

@@ -228,7 +228,8 @@ BEGIN
         RETURN NULL;
     END IF;
     SELECT p.part, p.name, p.lower_at, p.upper_at INTO one FROM rota.history_parts() p
-     WHERE p.lower_at < clock_timestamp() AND p.upper_at > clock_timestamp() AND NOT p.counted;
+     WHERE p.lower_at < clock_timestamp() AND p.upper_at > clock_timestamp() AND NOT p.counted
+       AND p.name = rota.history_day(p.upper_at - interval '1 us'); -- none that was cut by a clock that was ahead
     IF NOT FOUND OR rota.history_size(one.part) < wanted THEN
         RETURN NULL;
     END IF;
