@@ -21,7 +21,7 @@ CREATE TABLE rota.history_part (
     failed    bigint NOT NULL DEFAULT 0,
     unknown   bigint NOT NULL DEFAULT 0,
     closed_at timestamptz NOT NULL DEFAULT now(),
-    indexes   integer NOT NULL DEFAULT 0 -- how many of those that lists want it has
+    indexes   integer NOT NULL DEFAULT 0 -- how many of those it has that lists want
 );
 CREATE TABLE rota.history_count (
     name   text NOT NULL REFERENCES rota.history_part ON DELETE CASCADE,
@@ -144,8 +144,10 @@ DECLARE
     made integer;
 BEGIN
     UPDATE rota.history_part p SET indexes = p.indexes + 1 WHERE p.name = history_index.name RETURNING p.indexes INTO made;
-    EXECUTE format('CREATE INDEX ON %s ' || (ARRAY['(started_at, id)', '(started_at, id) WHERE status <> ''success''',
-                                                   '(task, started_at, id)'])[made], part);
+    EXECUTE format('CREATE INDEX ON %s ' || (ARRAY['(started_at, id)', '(task, started_at, id)',
+                                                   '(status, started_at, id) WHERE status <> ''success''',
+                                                   '(task, status, started_at, id) WHERE status <> ''success''',
+                                                   '(ended_at, id)', '(duration_ms, id)'])[made], part);
     RETURN made;
 END $$;
 
@@ -377,7 +379,8 @@ BEGIN
         RETURN;
     END IF;
     SELECT q.part, q.name INTO one FROM rota.history_parts() q JOIN rota.history_part p ON p.name = q.name
-     WHERE p.indexes < 3 AND p.name <> 'task_history_late' AND p.upper_at < clock_timestamp() - interval '5 seconds'
+     WHERE p.indexes < 6 AND p.name <> 'task_history_late' AND p.upper_at < clock_timestamp() - interval '1 minute'
+       AND (SELECT sum(a.succeeded + a.failed + a.unknown) FROM rota.history_part a) > 300000 -- less is quickly read
      ORDER BY p.upper_at DESC LIMIT 1;
     IF FOUND THEN
         rows := rota.history_index(one.part, one.name);
@@ -480,11 +483,13 @@ END $$;
 
 -- How many rows of rota.task there are: what is closed is counted already, what is open is counted now.
 CREATE FUNCTION rota.task_total(of_task text DEFAULT NULL, with_status text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan
+AS $$
 DECLARE
     closed bigint := 0;
     open bigint := 0;
     started bigint := 0;
+    since timestamptz;
 BEGIN
     IF with_status IS NULL OR with_status = 'started' THEN
         SELECT count(*) INTO started FROM rota.run r JOIN rota.job j ON j.id = r.job_id
@@ -502,8 +507,9 @@ BEGIN
         END IF;
         SELECT closed + coalesce(sum(c.rows), 0) INTO closed FROM rota.history_change c
          WHERE (of_task IS NULL OR c.task = of_task) AND (with_status IS NULL OR c.status = with_status);
+        since := coalesce((SELECT max(p.upper_at) FROM rota.history_part p), '-infinity'); -- known before the plan is made: it leaves out the rest
         SELECT count(*) INTO open FROM rota.task_history h
-         WHERE h.ended_at >= (SELECT coalesce(max(p.upper_at), '-infinity') FROM rota.history_part p)
+         WHERE h.ended_at >= since
            AND (of_task IS NULL OR h.task = of_task) AND (with_status IS NULL OR h.status = with_status);
     END IF;
     RETURN closed + open + started;
@@ -511,18 +517,21 @@ END $$;
 
 -- The names of all tasks that have a row in rota.task.
 CREATE FUNCTION rota.task_names() RETURNS SETOF text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT n.task
-      FROM (SELECT c.task FROM (SELECT k.task, k.status, k.rows FROM rota.history_count k
-                                UNION ALL SELECT k.task, k.status, k.rows FROM rota.history_change k) c
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    since timestamptz := coalesce((SELECT max(p.upper_at) FROM rota.history_part p), '-infinity');
+BEGIN
+    RETURN QUERY SELECT n.task
+      FROM (SELECT c.task FROM (SELECT k.task, k.rows FROM rota.history_count k
+                                UNION ALL SELECT k.task, k.rows FROM rota.history_change k) c
              GROUP BY c.task HAVING sum(c.rows) > 0
             UNION
-            SELECT h.task FROM rota.task_history h
-             WHERE h.ended_at >= (SELECT coalesce(max(p.upper_at), '-infinity') FROM rota.history_part p)
+            SELECT h.task FROM rota.task_history h WHERE h.ended_at >= since
             UNION
             SELECT j.name FROM rota.run r JOIN rota.job j ON j.id = r.job_id WHERE r.state = 'started') n
-     ORDER BY n.task COLLATE "C"
-$$;
+     ORDER BY n.task COLLATE "C";
+END $$;
 
 -- A page of rota.task, in the order of a column (started_at, ended_at, duration, task, status), ties by id, newest
 -- first. beyond_id: only what follows the row with this id and this value of the column, as text: the next page
