@@ -563,6 +563,67 @@ BEGIN
                    USING of_task, with_status, at_most, pass, beyond_id, beyond_value;
 END $$;
 
+-- ---- how many are declared ----
+
+-- Jobs and triggers, all (job_id 0) and triggers by job: lists tell their number without counting millions. Kept by
+-- whoever declares or removes them, which happens under one lock.
+CREATE TABLE rota.tally (
+    kind   text NOT NULL CHECK (kind IN ('jobs', 'triggers')),
+    job_id integer NOT NULL,
+    rows   bigint NOT NULL,
+    PRIMARY KEY (kind, job_id)
+);
+CREATE FUNCTION rota.tally_of(kind text, job integer DEFAULT 0) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT t.rows FROM rota.tally t WHERE t.kind = tally_of.kind AND t.job_id = job), 0)
+$$;
+CREATE FUNCTION rota.tally_triggers() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        UPDATE rota.tally t SET rows = t.rows - 1 WHERE t.kind = 'triggers' AND t.job_id = OLD.job_id;
+        INSERT INTO rota.tally AS t (kind, job_id, rows) VALUES ('triggers', NEW.job_id, 1)
+        ON CONFLICT (kind, job_id) DO UPDATE SET rows = t.rows + 1;
+        RETURN NULL;
+    END IF;
+    INSERT INTO rota.tally AS t (kind, job_id, rows)
+    SELECT 'triggers', c.job_id, CASE TG_OP WHEN 'INSERT' THEN c.number ELSE -c.number END
+      FROM (SELECT changed.job_id, count(*) AS number FROM changed GROUP BY changed.job_id
+            UNION ALL SELECT 0, count(*) FROM changed HAVING count(*) > 0) c
+    ON CONFLICT (kind, job_id) DO UPDATE SET rows = t.rows + excluded.rows;
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM rota.tally t
+         WHERE t.kind = 'triggers' AND t.job_id = ANY (ARRAY(SELECT changed.job_id FROM changed)) AND t.rows = 0;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION rota.tally_jobs() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO rota.tally AS t (kind, job_id, rows)
+    SELECT 'jobs', 0, CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END FROM changed HAVING count(*) > 0
+    ON CONFLICT (kind, job_id) DO UPDATE SET rows = t.rows + excluded.rows;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tally_more AFTER INSERT ON rota.trigger REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.tally_triggers();
+CREATE TRIGGER tally_less AFTER DELETE ON rota.trigger REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.tally_triggers();
+CREATE TRIGGER tally_moved AFTER UPDATE OF job_id ON rota.trigger
+    FOR EACH ROW WHEN (OLD.job_id <> NEW.job_id) EXECUTE FUNCTION rota.tally_triggers();
+CREATE TRIGGER tally_more AFTER INSERT ON rota.job REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.tally_jobs();
+CREATE TRIGGER tally_less AFTER DELETE ON rota.job REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION rota.tally_jobs();
+INSERT INTO rota.tally (kind, job_id, rows)
+    SELECT 'triggers', t.job_id, count(*) FROM rota.trigger t GROUP BY t.job_id
+    UNION ALL SELECT 'triggers', 0, count(*) FROM rota.trigger t
+    UNION ALL SELECT 'jobs', 0, count(*) FROM rota.job j;
+
+-- Lists in their order, and what a source declares, without reading everything.
+CREATE INDEX trigger_listed ON rota.trigger (job_id, name);
+CREATE INDEX job_source ON rota.job (source);
+
 -- ---- from now on ----
 
 DO $$ BEGIN
@@ -571,7 +632,7 @@ DO $$ BEGIN
       WHERE p.name = 'task_history_late';
 END $$;
 
-REVOKE EXECUTE ON FUNCTION rota.history_recount(), rota.task_total(text, text), rota.task_names() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rota.tally_triggers(), rota.tally_jobs(), rota.history_recount(), rota.task_total(text, text), rota.task_names() FROM PUBLIC;
 INSERT INTO rota.access (role, privilege) VALUES ('reader', 'EXECUTE ON FUNCTION rota.task_total(text, text), rota.task_names()');
 SELECT rota.grant_access();
 
