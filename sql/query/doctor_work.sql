@@ -16,7 +16,9 @@ WITH served AS MATERIALIZED (
                     LIMIT CASE WHEN o.handler IN (SELECT s.handler FROM served s) THEN 1 ELSE 10000 END) w) d
      GROUP BY o.handler HAVING sum(p.runs) + sum(d.triggers) > 0
 ), broken AS MATERIALIZED (
-    SELECT t.name FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id WHERE d.state = 'E'
+    SELECT t.name
+      FROM rota.trigger_due d CROSS JOIN LATERAL (SELECT g.name FROM rota.trigger g WHERE g.id = d.trigger_id OFFSET 0) t
+     WHERE d.state = 'E'
 ), lane AS MATERIALIZED (
     SELECT l.job, l.key, l.waiting_since
       FROM rota.lane_state l

@@ -27,5 +27,8 @@ SELECT json_build_object('total', CASE WHEN $1::text IS NULL THEN rota.tally_of(
   FROM (SELECT s.trigger AS name, s.job, s.source, s.kind, s.schedule, s.timezone, s.state, s.paused, s.next_at,
                s.final_at, s.previous_at, s.fired, s.missed, s.misfired, s.error, s.error_at, s.start_at, s.end_at, s.priority,
                s.handler, s.served, s.unserved_since, s.paused_by, s.paused_at, s.calendar
-          FROM page p CROSS JOIN LATERAL (SELECT * FROM rota.trigger_state n WHERE n.trigger = p.name LIMIT 1) s
+          FROM page p CROSS JOIN LATERAL (SELECT n.trigger, n.job, n.source, n.kind, n.schedule, n.timezone, n.state, n.paused, n.next_at,
+                                             n.final_at, n.previous_at, n.fired, n.missed, n.misfired, n.error, n.error_at, n.start_at, n.end_at,
+                                             n.priority, n.handler, n.served, n.unserved_since, n.paused_by, n.paused_at, n.calendar
+                                        FROM rota.trigger_state n WHERE n.trigger = p.name OFFSET 0) s
          ORDER BY p.job, p.name) r
