@@ -549,6 +549,9 @@ BEGIN
         RAISE EXCEPTION 'tasks are sorted by started_at, ended_at, duration, task or status, not by "%"', sort_column
               USING ERRCODE = '22023';
     END IF;
+    IF of_task IS NOT NULL AND with_status IS NOT NULL AND rota.task_total(of_task, with_status) = 0 THEN
+        RETURN; -- nothing to look for among all the others of the task
+    END IF;
     IF beyond_id IS NOT NULL THEN -- where it is NULL, it is greater than any value
         after := CASE WHEN beyond_value IS NULL AND descending THEN ' AND (t.%1$I IS NOT NULL OR t.id < $5)'
                       WHEN beyond_value IS NULL THEN ' AND t.%1$I IS NULL AND t.id < $5'

@@ -137,7 +137,8 @@ def test_the_doctor_counts_no_further_than_it_says(large, mode):
         db.execute(f"SET plan_cache_mode = {mode}")
         plan = Plan(db.execute("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
                                + statement("doctor_work")).fetchone()[0][0]["Plan"])
-    assert not plan.scans("Seq Scan") & {"trigger", "trigger_due"}
+    scanned = {node["Relation Name"] for node in plan.nodes if node["Node Type"] == "Seq Scan" and node["Actual Loops"] > 0}
+    assert not scanned & {"trigger", "trigger_due"}
     assert max(node["Actual Rows"] for node in plan.nodes) <= 10000
 
 
