@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "coord/cluster_lock.h"
+#include "coord/history.h"
 #include "coord/http/server.h"
 #include "coord/node_lock.h"
 #include "coord/note.h"
@@ -23,7 +24,6 @@
 
 #define CHORES_US         (3600 * US_PER_SECOND)
 #define SWEEP_US          (5 * US_PER_SECOND)
-#define HISTORY_DAYS      3   /* partitions made ahead: three days without a leader lose nothing */
 #define LOCKS_SWEPT_MAX   500 /* as cluster_lock_sweep() has it */
 #define KILL_GRACE_MAX_US (5 * US_PER_SECOND)
 #define WRITE_MARGIN_US   (500 * US_PER_MS) /* to write what became of runs that were ended */
@@ -287,12 +287,13 @@ static int64_t kill_margin(const struct node *node)
 
 int node_workers(struct node *node, struct rota_error *error)
 {
+    char *settings = history_settings(node->config);
     const struct worker_config config = {.base = node->base,
                                          .log = &node->log,
                                          .node = node->config->node_name,
                                          .self = node->config->self,
                                          .exec_allow = node->config->exec_allow,
-                                         .builtin_settings = node->config->builtin_settings,
+                                         .builtin_settings = settings,
                                          .cgroup = node->config->cgroup,
                                          .pools = node->config->pools,
                                          .pool_count = node->config->pool_count,
@@ -310,6 +311,8 @@ int node_workers(struct node *node, struct rota_error *error)
                                                .lock = on_lock,
                                                .unlock = on_unlock};
     node->workers = workers_new(&config, &callbacks, error);
+    explicit_bzero(settings, strlen(settings)); /* the worker has it, and it may have a password */
+    free(settings);
     return node->workers != NULL ? 0 : -1;
 }
 
@@ -401,7 +404,7 @@ static void on_chore_done(void *arg, const struct store_answer *answer)
         return;
     log_debug(&node->log, "a chore waits for its turn", LOG_TEXT("error", answer->error->message));
     struct timeval soon = {2, 0};
-    evtimer_add(node->chores, &soon); /* a reader was in the way for longer than 50 ms */
+    evtimer_add(node->chores, &soon);
 }
 
 static void on_swept(void *arg, const struct store_answer *answer)
@@ -460,22 +463,8 @@ static void on_chores(evutil_socket_t fd, short what, void *arg)
     evtimer_add(node->chores, &interval);
     if (!node->member.leader || !store_ready(node->session))
         return;
-    struct store_params days = {0}, age = {0}, rows = {0};
-    params_int32(&days, HISTORY_DAYS);
-    store_call(node->session, SQL_HISTORY_ENSURE, &days, 0, on_chore_done, node);
     store_call(node->session, SQL_SETTLED_TRIM, NULL, 0, on_chore_done, node);
-    if (node->config->history_age_us > 0) {
-        params_int64(&age, node->config->history_age_us / US_PER_MS);
-        store_call(node->session, SQL_HISTORY_DROP, &age, 0, on_chore_done, node);
-    }
-    if (node->config->history_rows > 0) {
-        params_int64(&rows, node->config->history_rows);
-        store_call(node->session, SQL_HISTORY_TRIM, &rows, 0, on_chore_done, node);
-    }
     sweep_locks(node);
-    store_params_free(&days);
-    store_params_free(&age);
-    store_params_free(&rows);
 }
 
 /* ---- */
@@ -525,6 +514,7 @@ static void node_free(struct node *node)
     cluster_locks_free(node->locks);
     queue_free(node);
     ahead_free(node);
+    history_free(node);
     complete_free(node);
     acquire_free(node);
     wake_free(node);
@@ -566,6 +556,7 @@ static void node_init(struct node *node, const struct node_config *config)
     complete_new(node);
     notes_new(node);
     queue_new(node);
+    history_new(node);
     node_locks_new(node);
 }
 
@@ -580,6 +571,7 @@ int node_main(const struct node_config *config)
         node.exit_code = node.stop ? ERROR_NONE : error.code;
     } else {
         on_chores(-1, 0, &node);
+        history_look(&node);
         event_base_dispatch(node.base);
     }
     if (cluster_locks_count(node.locks) > 0)

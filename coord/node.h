@@ -34,6 +34,7 @@ struct after;
 struct cancels;
 struct busy;
 struct sweep;
+struct history;
 
 struct node {
     const struct node_config *config;
@@ -63,6 +64,7 @@ struct node {
     struct cancels *cancels;
     struct busy *busy;
     struct sweep *sweep;
+    struct history *history;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
     struct event *signals[2];

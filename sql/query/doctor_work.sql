@@ -3,24 +3,25 @@
 WITH served AS MATERIALIZED (
     SELECT DISTINCT w.handler FROM rota.incarnation i CROSS JOIN LATERAL unnest(i.handlers) AS w(handler)
      WHERE i.state = 'running' AND i.lease_until > clock_timestamp()
-), waiting AS MATERIALIZED (
-    SELECT o.handler, count(p.id) AS runs, 0::bigint AS triggers, min(p.due) AS since
-      FROM rota.route o JOIN rota.pending p ON p.route IN (o.id, -o.id) AND p.held IS NULL AND p.due <= clock_timestamp()
-     GROUP BY o.handler
-    UNION ALL
-    SELECT o.handler, sum(b.size - b.taken)::bigint, 0::bigint, min(b.due)
-      FROM rota.route o JOIN rota.bundle b ON b.route = o.id AND b.due <= clock_timestamp()
-     GROUP BY o.handler
-    UNION ALL
-    SELECT o.handler, 0, count(d.trigger_id), min(d.next_at)
-      FROM rota.route o JOIN rota.trigger_due d ON d.route IN (o.id, -o.id) AND d.state = 'W' AND NOT d.paused
-     GROUP BY o.handler
-), handler AS MATERIALIZED (
-    SELECT w.handler, sum(w.runs) AS runs, sum(w.triggers) AS triggers, min(w.since) AS since,
-           w.handler IN (SELECT s.handler FROM served s) AS is_served
-      FROM waiting w GROUP BY w.handler
+), handler AS MATERIALIZED ( -- of many only as many as fit a sentence are counted: a backlog is no reason to read it
+    SELECT o.handler, bool_or(o.handler IN (SELECT s.handler FROM served s)) AS is_served,
+           sum(p.runs) AS runs, sum(d.triggers) AS triggers, least(min(p.since), min(d.since)) AS since
+      FROM rota.route o CROSS JOIN LATERAL unnest(ARRAY[o.id, -o.id]) AS q(route) CROSS JOIN LATERAL (
+           SELECT coalesce(sum(w.runs), 0) AS runs, min(w.due) AS since
+             FROM ((SELECT k.due, 1 AS runs FROM rota.pending k
+                     WHERE k.route = q.route AND k.held IS NULL AND k.due <= clock_timestamp() ORDER BY k.due LIMIT 10000)
+                   UNION ALL
+                   (SELECT b.due, b.size - b.taken FROM rota.bundle b
+                     WHERE b.route = q.route AND b.due <= clock_timestamp() ORDER BY b.due LIMIT 100)) w) p CROSS JOIN LATERAL (
+           SELECT count(*) AS triggers, min(w.next_at) AS since
+             FROM (SELECT g.next_at FROM rota.trigger_due g WHERE g.route = q.route AND g.state = 'W' AND NOT g.paused
+                    ORDER BY g.next_at
+                    LIMIT CASE WHEN o.handler IN (SELECT s.handler FROM served s) THEN 1 ELSE 10000 END) w) d
+     GROUP BY o.handler HAVING sum(p.runs) + sum(d.triggers) > 0
 ), broken AS MATERIALIZED (
-    SELECT t.name FROM rota.trigger_due d JOIN rota.trigger t ON t.id = d.trigger_id WHERE d.state = 'E'
+    SELECT t.name
+      FROM rota.trigger_due d CROSS JOIN LATERAL (SELECT g.name FROM rota.trigger g WHERE g.id = d.trigger_id OFFSET 0) t
+     WHERE d.state = 'E'
 ), lane AS MATERIALIZED (
     SELECT l.job, l.key, l.waiting_since
       FROM rota.lane_state l

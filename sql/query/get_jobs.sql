@@ -1,15 +1,27 @@
--- Jobs as a JSON document.
+-- Jobs as a JSON document. The next firing of a job with many triggers is looked for among the next ones of its handler.
 -- $1 name: one of them, NULL for all
 -- $2 limit: rows at most
 -- $3 offset: rows to pass over
 -- on: client
-SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name = coalesce($1::text, j.name)),
+SELECT json_build_object('total', CASE WHEN $1::text IS NULL THEN rota.tally_of('jobs')
+                                       ELSE (SELECT count(*) FROM rota.job j WHERE j.name = $1::text) END,
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
   FROM (SELECT j.name, j.source, j.description, j.handler, j.data, j.durable, j.priority, j.timeout_ms, j.max_attempts,
                j.requests_recovery,
-               (SELECT count(*) FROM rota.trigger t WHERE t.job_id = j.id) AS triggers,
-               (SELECT min(d.next_at) FROM rota.trigger t JOIN rota.trigger_due d ON d.trigger_id = t.id
-                 WHERE t.job_id = j.id AND d.state = 'W' AND NOT d.paused) AS next_at,
+               rota.tally_of('triggers', j.id) AS triggers,
+               CASE WHEN rota.tally_of('triggers', j.id) <= 1000
+                    THEN (SELECT min(f.next_at)
+                            FROM rota.trigger t CROSS JOIN LATERAL (
+                                 SELECT d.next_at FROM rota.trigger_due d
+                                  WHERE d.trigger_id = t.id AND d.state = 'W' AND NOT d.paused LIMIT 1) f
+                           WHERE t.job_id = j.id)
+                    ELSE (SELECT min(f.next_at)
+                            FROM rota.route o CROSS JOIN LATERAL unnest(ARRAY[o.id, -o.id]) AS q(route) CROSS JOIN LATERAL (
+                                 SELECT d.next_at
+                                   FROM rota.trigger_due d CROSS JOIN LATERAL (
+                                        SELECT FROM rota.trigger t WHERE t.id = d.trigger_id AND t.job_id = j.id LIMIT 1) m
+                                  WHERE d.route = q.route AND d.state = 'W' AND NOT d.paused ORDER BY d.next_at LIMIT 1) f
+                           WHERE o.handler = j.handler) END AS next_at,
                EXISTS (SELECT FROM rota.incarnation i WHERE j.handler = ANY (i.handlers)) AS served,
                j.held AS paused,
                array_remove(ARRAY[CASE WHEN (SELECT f.paused FROM rota.fleet f) THEN 'all' END,
@@ -23,5 +35,5 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name 
                     THEN json_strip_nulls(json_build_object('key', j.unique_key, 'until', j.unique_until,
                                                             'for_ms', j.unique_for_ms, 'on_conflict', j.unique_conflict))
                END AS "unique"
-          FROM rota.job j WHERE j.name = coalesce($1::text, j.name)
+          FROM rota.job j WHERE $1::text IS NULL OR j.name = $1::text
          ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

@@ -306,10 +306,10 @@ def test_putting_back_touches_its_receipts_alone(large):
     plans = within(large, "run_put_back", "work", [
         "2", array("bigint", run_fences), array("integer", slots), same("bigint", 0, count), same("integer", 0, count),
         same("integer", 0, count), same("boolean", "true", count), same("jsonb", None, count)])
-    assert max(plan.buffers() for plan in plans) <= 20 * count  # each looks for what was noted of it
+    assert max(plan.buffers() for plan in plans) <= 22 * count  # each looks, by its key, for job, route and what was noted of it
     assert any("receipt_pkey" in plan.indexes() for plan in plans)
     for plan in plans:
-        assert_lean(plan, set(), count, 20 * count)
+        assert_lean(plan, set(), count, 22 * count)
 
 
 def test_recovering_a_node_touches_its_receipts_alone(large):

@@ -27,7 +27,7 @@
 #define GRACE_US      (4 * US_PER_SECOND)
 
 static const struct builtin_handler *const handlers[] = {&exec_handler, &http_handler, &sql_handler,
-                                                         &noop_handler};
+                                                         &noop_handler, &cleanup_handler};
 
 #define HANDLER_COUNT (sizeof handlers / sizeof *handlers)
 

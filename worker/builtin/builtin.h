@@ -52,7 +52,8 @@ struct builtin_handler {
     void (*start)(struct builtin *builtin, const struct protocol_message *message);
 };
 
-extern const struct builtin_handler exec_handler, http_handler, noop_handler, sql_handler;
+extern const struct builtin_handler cleanup_handler, exec_handler, http_handler, noop_handler,
+    sql_handler;
 
 /* The callbacks and the handler are set already. */
 void task_open(struct task *task, struct builtin *builtin, const struct protocol_message *message);

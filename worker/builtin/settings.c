@@ -33,6 +33,12 @@ void builtin_settings_free(struct builtin_settings *settings)
         free(database->url_file);
     }
     free(settings->databases);
+    if (settings->fleet_url != NULL)
+        explicit_bzero(settings->fleet_url, strlen(settings->fleet_url));
+    free(settings->fleet_url);
+    free(settings->cleanup);
+    free(settings->history_rows);
+    free(settings->history_age_ms);
     *settings = (struct builtin_settings){0};
 }
 
@@ -128,6 +134,26 @@ static int read_databases(const struct json *json, const struct json_value *valu
     return 0;
 }
 
+static int read_fleet(const struct json *json, const struct json_value *object,
+                      struct builtin_settings *settings, struct rota_error *error)
+{
+    const struct {
+        const char *key;
+        char **text;
+    } places[] = {{"url", &settings->fleet_url},
+                  {"cleanup", &settings->cleanup},
+                  {"history_rows", &settings->history_rows},
+                  {"history_age_ms", &settings->history_age_ms}};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const struct json_value *value = json_get(json, object, places[i].key);
+        *places[i].text = value != NULL && value->type == JSON_STRING ? json_text(value) : NULL;
+        if (*places[i].text == NULL)
+            return error_set(error, ERROR_REFUSED, "\"fleet\" needs the text \"%s\"",
+                             places[i].key);
+    }
+    return 0;
+}
+
 static int read_member(const struct json *json, const struct json_value *key,
                        struct builtin_settings *settings, struct rota_error *error)
 {
@@ -141,6 +167,8 @@ static int read_member(const struct json *json, const struct json_value *key,
         return read_list(json, value, &settings->secret_files, error);
     if (json_is(key, "databases"))
         return read_databases(json, value, settings, error);
+    if (json_is(key, "fleet"))
+        return read_fleet(json, value, settings, error);
     if (json_is(key, "lease_ms") && json_int64(value, &lease_ms) == 0)
         settings->lease_us = lease_ms * US_PER_MS;
     return 0;

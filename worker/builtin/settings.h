@@ -1,7 +1,8 @@
 /*
  * What the built-in worker is told of the node's settings: one JSON object, {"http_allow":[…],
- * "secret_env":[…],"secret_files":[…],"databases":{…},"lease_ms":10000}. It comes as a line on the
- * worker's socket and never as an argument: databases have passwords, and everybody sees arguments.
+ * "secret_env":[…],"secret_files":[…],"databases":{…},"lease_ms":10000,"fleet":{…}}. It comes as a
+ * line on the worker's socket and never as an argument: databases have passwords, and everybody
+ * sees arguments.
  */
 #ifndef WORKER_BUILTIN_SETTINGS_H
 #define WORKER_BUILTIN_SETTINGS_H
@@ -27,6 +28,8 @@ struct builtin_settings {
     struct builtin_database *databases;
     size_t database_count;
     int64_t lease_us; /* 0: not known */
+    /* Of the fleet's own database, for task-history-cleanup alone; NULL: not told. */
+    char *fleet_url, *cleanup, *history_rows, *history_age_ms;
 };
 
 /* 0, or -1 with the setting's name and what would be right. Unknown keys are ignored. */

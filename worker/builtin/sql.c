@@ -320,13 +320,16 @@ void sql_free(struct sql *sql)
     free_parts(sql);
 }
 
-static void sql_start(struct builtin *builtin, const struct protocol_message *message)
+typedef int prepare_fn(struct sql *sql, struct builtin *builtin,
+                       const struct protocol_message *message, struct rota_error *error);
+
+static void start(const struct builtin_handler *handler, prepare_fn *prepare,
+                  struct builtin *builtin, const struct protocol_message *message)
 {
     struct rota_error error = {0};
     struct sql *sql = mem_alloc(sizeof *sql);
-    sql->task =
-        (struct task){.handler = &sql_handler, .cancel = sql_cancel, .abandon = sql_abandon};
-    if (sql_prepare(sql, builtin, message, &error) != 0) {
+    sql->task = (struct task){.handler = handler, .cancel = sql_cancel, .abandon = sql_abandon};
+    if (prepare(sql, builtin, message, &error) != 0) {
         struct builtin_failure said = {.exception = "bad data",
                                        .message = slice_of(error.message),
                                        .final = error.code == ERROR_REFUSED};
@@ -342,4 +345,16 @@ static void sql_start(struct builtin *builtin, const struct protocol_message *me
     sql_resolve(sql);
 }
 
+static void sql_start(struct builtin *builtin, const struct protocol_message *message)
+{
+    start(&sql_handler, sql_prepare, builtin, message);
+}
+
+static void cleanup_start(struct builtin *builtin, const struct protocol_message *message)
+{
+    start(&cleanup_handler, cleanup_prepare, builtin, message);
+}
+
+const struct builtin_handler cleanup_handler = {.name = "task-history-cleanup",
+                                                .start = cleanup_start};
 const struct builtin_handler sql_handler = {.name = "sql", .start = sql_start};

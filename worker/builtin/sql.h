@@ -64,7 +64,14 @@ struct sql {
 /* --- sql_request.c --- */
 int sql_request_read(struct sql_request *ret_request, struct slice line, int64_t lease_us,
                      struct rota_error *error);
+/* A statement of ours, within the time that the run has. */
+int sql_request_own(struct sql_request *ret_request, struct slice line, int64_t lease_us,
+                    struct rota_error *error);
 void sql_request_free(struct sql_request *request);
+
+/* --- cleanup.c --- */
+int cleanup_prepare(struct sql *sql, struct builtin *builtin,
+                    const struct protocol_message *message, struct rota_error *error);
 
 /* --- sql_connect.c --- */
 /* Reads the connection string. */

@@ -102,7 +102,8 @@ static int read_limit(struct sql_request *request, const struct json *message,
                       const struct json_value *data, int64_t lease_us, struct rota_error *error)
 {
     const struct json_value *root = &message->values[0];
-    const struct json_value *timeout = json_get(message, data, "timeout");
+    const struct json_value *timeout =
+        data != NULL && data->type == JSON_OBJECT ? json_get(message, data, "timeout") : NULL;
     const struct json_value *deadline = json_get(message, root, "deadline");
     const struct json_value *lane = json_get(message, root, "lane");
     int64_t instant_us;
@@ -159,6 +160,22 @@ int sql_request_read(struct sql_request *ret_request, struct slice line, int64_t
         sql_request_free(&request);
         return -1;
     }
+    *ret_request = request;
+    return 0;
+}
+
+int sql_request_own(struct sql_request *ret_request, struct slice line, int64_t lease_us,
+                    struct rota_error *error)
+{
+    struct sql_request request = {.max_rows = 1};
+    struct json message;
+    if (json_parse(&message, line.data, line.length, error) != 0)
+        return -1;
+    const struct json_value *data = json_get(&message, &message.values[0], "data");
+    int failed = read_limit(&request, &message, data, lease_us, error);
+    json_free(&message);
+    if (failed != 0)
+        return -1;
     *ret_request = request;
     return 0;
 }
