@@ -426,6 +426,7 @@ bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fi
     int32_t id = row_int32(result, row, 0);
     *input = (struct fire_input){
         .route = row_int32(result, row, 1),
+        .place = row_place(result, row, 11),
         .next_us = row_time(result, row, 3),
         .previous_us = row_time(result, row, 4),
         .now_us = row_time(result, row, 5),

@@ -8,9 +8,6 @@
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
-, quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' AND h.route < 0 GROUP BY h.route
-)
 SELECT d.id, d.route, CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(d.job_id, d.trigger_id, d.data) END,
        j.lane_limit, coalesce(j.held, false), (SELECT f.definition_revision FROM rota.fleet f)
   FROM quota q CROSS JOIN LATERAL (
@@ -21,4 +18,5 @@ SELECT d.id, d.route, CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(d.jo
           FOR UPDATE SKIP LOCKED) d
        JOIN rota.route r ON r.id = -d.route
        LEFT JOIN rota.job j ON j.id = d.job_id
+ WHERE q.kind = 'p' AND q.route < 0
  ORDER BY d.due - r.priority * interval '1 minute', d.id

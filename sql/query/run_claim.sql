@@ -8,15 +8,14 @@
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
-, quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h WHERE h.kind = 'p' AND h.route > 0 GROUP BY h.route
-), picked AS MATERIALIZED (
+, picked AS MATERIALIZED (
     SELECT d.id
       FROM quota q CROSS JOIN LATERAL (
            SELECT p.id FROM rota.pending p
             WHERE p.route = q.route AND p.due <= now()
             ORDER BY p.due LIMIT q.wanted
               FOR UPDATE SKIP LOCKED) d
+     WHERE q.kind = 'p' AND q.route > 0
 ), taken AS (
     DELETE FROM rota.pending p WHERE p.id = ANY (ARRAY(SELECT k.id FROM picked k))
     RETURNING p.id, p.route, p.due, p.job_id, p.trigger_id, p.scheduled_at, p.enqueued_at, p.attempt, p.crashes,

@@ -10,18 +10,15 @@
 -- on: work
 WITH
 -- include ../part/claim_heads.sql
-, quota AS MATERIALIZED (
-    SELECT h.route, count(*) AS wanted FROM head h
-     WHERE h.kind = 't' AND (h.route < 0) = $5::boolean GROUP BY h.route
-)
 SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f),
        d.pass_from, d.pass_until, d.lane,
        CASE WHEN d.lane IS NOT NULL
             THEN (SELECT coalesce(j.lane_limit, 1) FROM rota.trigger t JOIN rota.job j ON j.id = t.job_id
-                   WHERE t.id = d.trigger_id) END
+                   WHERE t.id = d.trigger_id) END, d.place
   FROM quota q CROSS JOIN LATERAL (
-       SELECT t.trigger_id, t.route, t.revision, t.next_at, t.previous_at, t.pass_from, t.pass_until, t.lane
+       SELECT t.ctid AS place, t.trigger_id, t.route, t.revision, t.next_at, t.previous_at, t.pass_from, t.pass_until, t.lane
          FROM rota.trigger_due t
         WHERE t.route = q.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
         ORDER BY t.next_at LIMIT CASE WHEN $5::boolean THEN greatest(q.wanted, 100) ELSE q.wanted END
           FOR UPDATE SKIP LOCKED) d
+ WHERE q.kind = 't' AND (q.route < 0) = $5::boolean

@@ -196,7 +196,8 @@ def test_triggers_that_are_due_are_all_that_is_locked(large):
 
 
 def test_firing_touches_its_triggers_alone(large):
-    ids = [row[0] for row in large.rows("SELECT trigger_id FROM rota.trigger_due WHERE next_at <= now() LIMIT 100")]
+    due = large.rows("SELECT trigger_id, ctid::text FROM rota.trigger_due WHERE next_at <= now() LIMIT 100")
+    ids, places = [row[0] for row in due], [row[1] for row in due]
     count, later = len(ids), 50
     plan = execute(large, "trigger_fire", "work", [
         "1", array("integer", ids), same("timestamptz", "2030-01-01", count), same("text", "W", count),
@@ -205,8 +206,10 @@ def test_firing_touches_its_triggers_alone(large):
         same("integer", 1, count), same("timestamptz", "2026-11-20", count), same("integer", 0, count),
         same("integer", 1, later), same("integer", 1, later), same("integer", 1, later),
         same("timestamptz", "2026-11-20", later), same("integer", 0, later), same("boolean", "true", later), "10000",
-        "false", "'{}'", "'{}'", same("bigint", None, later), same("boolean", "false", later)])
-    assert_lean(plan, {"trigger_due_pkey"}, later, 30 * (count + later))
+        "false", "'{}'", "'{}'", same("bigint", None, later), same("boolean", "false", later),
+        array("tid", places)])
+    assert_lean(plan, set(), later, 30 * (count + later))
+    assert plan.scans("Tid Scan") == {"trigger_due"}
 
 
 def receipts(rota, incarnation, count):
