@@ -353,6 +353,8 @@ static void sleep_until(struct wake *w, int64_t now_us)
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
+    if (acquire_ask_in(w->node) < pause)
+        pause = acquire_ask_in(w->node);
     if (pause > DAY_US) {
         evtimer_del(w->timer); /* a heartbeat will say so when it comes near */
         return;
@@ -382,9 +384,10 @@ static void decide(struct wake *w)
             sleep_until(w, now);
         return;
     }
-    if (work < WORK_KINDS) {
+    bool look = acquire_ask_in(node) == 0;
+    if (work < WORK_KINDS && !look) {
         acquire_work(node, (enum work)work, w->routes, w->route_count);
-    } else if (w->ask) {
+    } else if (w->ask || look) {
         w->ask = false;
         acquire_ask(node, w->routes, w->route_count);
     } else {

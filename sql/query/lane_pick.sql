@@ -6,7 +6,10 @@
 -- $3 pools: the pool that serves each
 -- $4 rooms: free slots of that pool
 -- on: work
-WITH
+WITH asked AS MATERIALIZED (
+    SELECT r.*, '-infinity'::timestamptz AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[]) AS r(route, priority, pool, room)
+),
 -- include ../part/claim_heads.sql
 SELECT d.id, d.route, CASE WHEN j.lane_limit IS NOT NULL THEN rota.run_lane(d.job_id, d.trigger_id, d.data) END,
        j.lane_limit, coalesce(j.held, false), (SELECT f.definition_revision FROM rota.fleet f)

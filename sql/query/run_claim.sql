@@ -6,7 +6,10 @@
 -- $4 rooms: free slots of that pool
 -- $5 incarnation: of this node
 -- on: work
-WITH
+WITH asked AS MATERIALIZED (
+    SELECT r.*, '-infinity'::timestamptz AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[]) AS r(route, priority, pool, room)
+),
 -- include ../part/claim_heads.sql
 , picked AS MATERIALIZED (
     SELECT d.id

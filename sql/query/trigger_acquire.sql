@@ -7,8 +7,13 @@
 -- $3 pools: the pool that serves each
 -- $4 rooms: free slots of that pool
 -- $5 laned: whether triggers of lanes are wanted, or those without
+-- $6 since: of each route, from where on to look, NULL for all; what is before it was fired
 -- on: work
-WITH
+WITH asked AS MATERIALIZED (
+    SELECT r.route, r.priority, r.pool, r.room, coalesce(r.since, '-infinity') AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $6::timestamptz[])
+           AS r(route, priority, pool, room, since)
+),
 -- include ../part/claim_heads.sql
 SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f),
        d.pass_from, d.pass_until, d.lane,
@@ -18,7 +23,7 @@ SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELE
   FROM quota q CROSS JOIN LATERAL (
        SELECT t.ctid AS place, t.trigger_id, t.route, t.revision, t.next_at, t.previous_at, t.pass_from, t.pass_until, t.lane
          FROM rota.trigger_due t
-        WHERE t.route = q.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
+        WHERE t.route = q.route AND t.state = 'W' AND NOT t.paused AND t.next_at BETWEEN q.since AND now()
         ORDER BY t.next_at LIMIT CASE WHEN $5::boolean THEN greatest(q.wanted, 100) ELSE q.wanted END
           FOR UPDATE SKIP LOCKED) d
  WHERE q.kind = 't' AND (q.route < 0) = $5::boolean
