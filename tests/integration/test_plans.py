@@ -31,7 +31,7 @@ ALTER TABLE rota.unique_key SET (autovacuum_enabled = false);
 INSERT INTO rota.route (handler, priority) SELECT 'handler ' || g % 5, 5 + g / 5 FROM generate_series(0, {ROUTES}) g;
 INSERT INTO rota.trigger_due (trigger_id, route, revision, next_at)
   SELECT g, 1 + g % {ROUTES}, 1,
-         now() + CASE WHEN g % 1000 = 0 AND g <= 300000 THEN -1 ELSE 1 END * (1 + g % 997) * interval '1 minute'
+         now() + CASE WHEN g % 1000 = 0 AND g <= 300000 THEN -1 - g % 997 ELSE 60 + g % 997 END * interval '1 minute'
     FROM generate_series(1, 1000000) g;
 INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
   SELECT 1 + g % {ROUTES}, now() + (g::bigint * 7919 % 300000 - 150000) * interval '1 second', 1, now(), '{{"a":1}}'
