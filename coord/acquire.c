@@ -56,6 +56,7 @@ void acquire_lost(struct node *node)
     struct acquire *a = node->acquire;
     a->step = STEP_IDLE;
     a->load_jobs.count = a->load_triggers.count = a->load_data.count = 0;
+    bounds_settle(&a->bounds, false);
     acquire_lane_forget(a);
     if (a->held_count > 0) { /* claimed and known, only never started */
         size_t count = a->held_count;
@@ -303,6 +304,7 @@ static void on_fired(void *arg, const struct store_answer *answer)
     }
     if (acquire_outlived(a))
         return;
+    bounds_settle(&a->bounds, true);
     struct run *runs[NODE_CLAIM_MAX];
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
     if (a->fire->later_count > 0)
@@ -355,6 +357,7 @@ bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fi
     int32_t id = row_int32(result, row, 0);
     *input = (struct fire_input){
         .route = row_int32(result, row, 1),
+        .place = row_place(result, row, 11),
         .next_us = row_time(result, row, 3),
         .previous_us = row_time(result, row, 4),
         .now_us = row_time(result, row, 5),
@@ -381,6 +384,9 @@ static void decide(struct acquire *a, const PGresult *result)
     for (int row = 0; row < PQntuples(result); row++)
         if (acquire_input(a, result, row, &input))
             fire_decide(a->fire, &input, acquire_room_of(a, input.route, rooms));
+    if (a->fire->trigger_count == (size_t)PQntuples(result)) /* else some are left behind it */
+        for (int row = 0; row < PQntuples(result); row++)
+            bounds_note(&a->bounds, row_int32(result, row, 1), row_time(result, row, 3));
 }
 
 static void on_locked(void *arg, const struct store_answer *answer)
@@ -394,6 +400,7 @@ static void on_locked(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
+    a->bounds.behind = a->bounds.behind && a->work != WORK_TRIGGERS;
     wake_claimed(node, count, true);
     if (count < a->room)
         wake_unknown(node, a->work);
@@ -422,6 +429,7 @@ static void lock_triggers(struct acquire *a, const struct route *routes, size_t 
     acquire_begin(a, STEP_LOCK, routes, count);
     acquire_routes_params(&params, routes, count);
     params_bool(&params, a->work == WORK_LANE_TRIGGERS);
+    bounds_params(&a->bounds, routes, count, a->bounds.behind, &params);
     store_call(a->node->work, SQL_TRIGGER_ACQUIRE, &params, STORE_BEGIN, on_locked, a);
     store_params_free(&params);
 }
@@ -440,12 +448,32 @@ void acquire_work(struct node *node, enum work work, const struct route *routes,
 
 /* ---- when is the next? ---- */
 
+int64_t acquire_ask_in(const struct node *node)
+{
+    return bounds_look_in(&node->acquire->bounds, clock_monotonic_us());
+}
+
+void acquire_first_due(struct node *node, int64_t due_us)
+{
+    if (due_us != STORE_NULL_TIME && due_us <= node_database_now(node))
+        bounds_found(&node->acquire->bounds, due_us);
+}
+
+void acquire_since_params(const struct node *node, const struct route *routes, size_t count,
+                          struct store_params *params)
+{
+    const struct bounds *bounds = &node->acquire->bounds;
+    bounds_params(bounds, routes, count, bounds_quick(bounds), params);
+}
+
 static void on_asked(void *arg, const struct store_answer *answer)
 {
     struct acquire *a = arg;
     struct node *node = a->node;
     if (a->step != STEP_ASK)
         return;
+    if (a->asked_from_start)
+        bounds_looked(&a->bounds, a->asked_us, clock_monotonic_us());
     if (answer->error != NULL) {
         acquire_failed(a, answer->error);
         return;
@@ -453,6 +481,7 @@ static void on_asked(void *arg, const struct store_answer *answer)
     member_clock(node, row_time(answer->result, 0, WORK_KINDS), a->asked_boot_us);
     for (int work = 0; work < WORK_KINDS; work++)
         wake_next(node, (enum work)work, row_time(answer->result, 0, work));
+    acquire_first_due(node, row_time(answer->result, 0, WORK_TRIGGERS));
     wake_route_seen(node, row_int32(answer->result, 0, WORK_KINDS + 1));
     rate_next(node, row_time(answer->result, 0, WORK_KINDS + 2));
     busy_heard(node, row_bool(answer->result, 0, WORK_KINDS + 3));
@@ -463,12 +492,15 @@ void acquire_ask(struct node *node, const struct route *routes, size_t count)
 {
     struct acquire *a = node->acquire;
     struct store_params params = {0};
-    int32_t ids[NODE_ROUTES_MAX];
+    int32_t ids[NODE_CLAIM_ROUTES_MAX];
     acquire_begin(a, STEP_ASK, routes, count);
     a->asked_boot_us = clock_boot_us();
+    a->asked_us = clock_monotonic_us();
+    a->asked_from_start = bounds_may_look(&a->bounds, a->asked_us);
     for (size_t i = 0; i < count; i++)
         ids[i] = routes[i].id;
     params_int32s(&params, ids, count);
+    bounds_params(&a->bounds, routes, count, a->asked_from_start, &params);
     store_call(node->work, SQL_WORK_NEXT, &params, 0, on_asked, a);
     store_params_free(&params);
 }

@@ -5,6 +5,7 @@
 #ifndef COORD_ACQUIRE_STEP_H
 #define COORD_ACQUIRE_STEP_H
 
+#include "coord/bound.h"
 #include "coord/fire.h"
 #include "coord/lane.h"
 #include "coord/node.h"
@@ -45,7 +46,9 @@ struct acquire {
     enum work work;        /* what the step is for */
     uint64_t number;       /* of steps begun so far */
     int64_t asked_boot_us; /* when the next due times were asked for */
-    int32_t incarnation;   /* under which its claim was sent */
+    int64_t asked_us;      /* the same, monotonic */
+    bool asked_from_start;
+    int32_t incarnation; /* under which its claim was sent */
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
@@ -53,6 +56,7 @@ struct acquire {
     bool any_slot;   /* some pool had a free one */
     int least_slots; /* of one of them: as many claimed are a pool that was filled, most likely */
     struct id_list load_triggers, load_jobs, load_data;
+    struct bounds bounds;
     struct fire *fire; /* decided, waiting for its commit */
     struct lane_candidate candidates[NODE_CLAIM_MAX];
     size_t candidate_count;

@@ -117,7 +117,8 @@ void fire_decide(struct fire *fire, const struct fire_input *input, int *room)
     if (now && !lane_full(input->lane) && *room <= 0)
         return; /* it stays due */
     struct fire_advance *made = &fire->triggers[fire->trigger_count++];
-    *made = (struct fire_advance){.trigger_id = input->trigger->id, .previous_us = STORE_NULL_TIME};
+    *made = (struct fire_advance){
+        .trigger_id = input->trigger->id, .place = input->place, .previous_us = STORE_NULL_TIME};
     fire->laned = fire->laned || input->lane != NULL;
     if (input->trigger->schedule == NULL) {
         made->next_us = STORE_NULL_TIME;
@@ -226,6 +227,14 @@ static void rate_params(const struct fire *fire, struct store_params *params)
     free(rated);
 }
 
+static void place_params(const struct fire *fire, struct store_params *params)
+{
+    uint64_t places[NODE_CLAIM_MAX];
+    for (size_t i = 0; i < fire->trigger_count; i++)
+        places[i] = fire->triggers[i].place;
+    params_places(params, places, fire->trigger_count);
+}
+
 void fire_params(const struct fire *fire, int32_t incarnation, struct store_params *params)
 {
     params_int32(params, incarnation);
@@ -235,6 +244,7 @@ void fire_params(const struct fire *fire, int32_t incarnation, struct store_para
     params_int64(params, fire->pace_us);
     lane_params(fire, params);
     rate_params(fire, params);
+    place_params(fire, params);
 }
 
 size_t fire_take(struct fire *fire, struct node *node, const PGresult *result, struct run **runs)

@@ -27,6 +27,7 @@ struct fire_run {
 
 struct fire_advance {
     int32_t trigger_id;
+    uint64_t place;  /* of its locked row */
     int64_t next_us; /* STORE_NULL_TIME: none */
     int64_t previous_us;
     int64_t fired, missed, misfired;
@@ -51,6 +52,7 @@ struct fire_input {
     struct trigger *trigger;
     struct job *job;
     int32_t route;
+    uint64_t place;  /* where its locked row stands */
     int64_t next_us; /* the occurrence it was acquired for */
     int64_t previous_us;
     int64_t now_us;

@@ -62,6 +62,12 @@ bool acquire_busy(const struct node *node);
 uint64_t acquire_number(const struct node *node); /* of the step that is out, or was last */
 void acquire_work(struct node *node, enum work work, const struct route *routes, size_t count);
 void acquire_ask(struct node *node, const struct route *routes, size_t count);
+int64_t acquire_ask_in(const struct node *node); /* even while there is work: see bound.h */
+void acquire_first_due(struct node *node, int64_t due_us); /* of all triggers of its routes */
+struct store_params;
+/* From where on a heartbeat looks for due triggers of these routes. */
+void acquire_since_params(const struct node *node, const struct route *routes, size_t count,
+                          struct store_params *params);
 void acquire_lost(struct node *node); /* the work connection is gone: the step is over */
 
 /* dispatch.c */

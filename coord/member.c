@@ -245,6 +245,7 @@ static void take_beat(struct node *node, const PGresult *result)
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);
     wake_next(node, WORK_TRIGGERS, row_time(result, 0, 10));
+    acquire_first_due(node, row_time(result, 0, 10));
     wake_next(node, WORK_PENDING, row_time(result, 0, 11));
     wake_next(node, WORK_LANE_TRIGGERS, row_time(result, 0, 12));
     wake_next(node, WORK_LANE_PENDING, row_time(result, 0, 13));
@@ -275,9 +276,12 @@ static void on_answered(void *arg, const struct store_answer *answer)
     }
 }
 
-static void send_beat(struct node *node, bool stand, const int32_t *routes, size_t count,
+static void send_beat(struct node *node, bool stand, const struct route *routes, size_t count,
                       store_callback callback)
 {
+    int32_t ids[NODE_CLAIM_ROUTES_MAX];
+    for (size_t i = 0; i < count; i++)
+        ids[i] = routes[i].id;
     struct member *m = &node->member;
     struct store_params params = {0};
     m->sent_boot_us = clock_boot_us();
@@ -286,7 +290,8 @@ static void send_beat(struct node *node, bool stand, const int32_t *routes, size
     params_int64(&params, node->config->lease_us / US_PER_MS);
     params_int32(&params, node->lock_class);
     params_bool(&params, stand);
-    params_int32s(&params, routes, count);
+    params_int32s(&params, ids, count);
+    acquire_since_params(node, routes, count, &params);
     store_call(node->session, SQL_NODE_HEARTBEAT, &params, 0, callback, node);
     store_params_free(&params);
 }
@@ -296,13 +301,11 @@ static void beat(struct node *node)
     cluster_locks_renew(node->locks);
     const struct route *routes;
     size_t count;
-    int32_t ids[NODE_ROUTES_MAX];
     wake_routes(node, &routes, &count);
     if (!node_may_claim(node))
         count = 0; /* what is due is not for us: do not look */
-    for (size_t i = 0; i < count; i++)
-        ids[i] = routes[i].id;
-    send_beat(node, !node->member.leader && node->state != NODE_DRAINING, ids, count, on_answered);
+    send_beat(node, !node->member.leader && node->state != NODE_DRAINING, routes, count,
+              on_answered);
 }
 
 /* ---- the lock, after a lost session ---- */

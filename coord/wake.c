@@ -434,6 +434,8 @@ static void sleep_until(struct wake *w, int64_t now_us)
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
+    if (acquire_ask_in(w->node) < pause)
+        pause = acquire_ask_in(w->node);
     /* beyond a day a heartbeat will say so when it comes near; the database agrees to what is due:
      * see database_clock.h */
     alarm_set(w, pause > DAY_US ? INT64_MAX : pause);
@@ -459,9 +461,10 @@ static void decide(struct wake *w)
             sleep_until(w, now);
         return;
     }
-    if (work < WORK_KINDS) {
+    bool look = acquire_ask_in(node) == 0;
+    if (work < WORK_KINDS && !look) {
         acquire_work(node, (enum work)work, w->routes, w->route_count);
-    } else if (w->ask) {
+    } else if (w->ask || look) {
         w->ask = false;
         acquire_ask(node, w->routes, w->route_count);
     } else if (!no_slot) { /* a slot that becomes free is news */

@@ -12,6 +12,7 @@ enum {
     OID_INT8 = 20,
     OID_INT2 = 21,
     OID_INT4 = 23,
+    OID_TID = 27,
     OID_FLOAT4 = 700,
     OID_TIMESTAMPTZ = 1184,
     OID_VARBIT = 1562
@@ -174,6 +175,17 @@ void params_int64s(struct store_params *params, const int64_t *values, size_t co
 void params_times(struct store_params *params, const int64_t *wall_us, size_t count)
 {
     int64s(params, OID_TIMESTAMPTZ, wall_us, count, PG_EPOCH_US);
+}
+
+void params_places(struct store_params *params, const uint64_t *places, size_t count)
+{
+    array(params, OID_TID, count, false);
+    for (size_t i = 0; i < count; i++) {
+        put32(&params->bytes, 6);
+        put32(&params->bytes, (uint32_t)(places[i] >> 16));
+        put16(&params->bytes, (uint16_t)places[i]);
+    }
+    end(params);
 }
 
 void params_bools(struct store_params *params, const bool *values, size_t count)

@@ -36,6 +36,7 @@ void params_int64s(struct store_params *params, const int64_t *values,
 void params_bools(struct store_params *params, const bool *values, size_t count);
 void params_floats(struct store_params *params, const float *values, size_t count);
 void params_times(struct store_params *params, const int64_t *wall_us, size_t count);
+void params_places(struct store_params *params, const uint64_t *places, size_t count); /* tid */
 enum params_element { PARAMS_TEXT = 25, PARAMS_JSON = 114, PARAMS_JSONB = 3802 };
 void params_slices(struct store_params *params, enum params_element element,
                    const struct slice *values, size_t count);

@@ -52,6 +52,14 @@ int64_t row_int64(const PGresult *result, int row, int column)
     return (int64_t)get64(bytes_of(result, row, column, 8));
 }
 
+uint64_t row_place(const PGresult *result, int row, int column)
+{
+    uint16_t offset;
+    const char *bytes = bytes_of(result, row, column, 6); /* tidsend(): block, offset */
+    memcpy(&offset, bytes + 4, 2);
+    return (uint64_t)get32(bytes) << 16 | be16toh(offset);
+}
+
 double row_double(const PGresult *result, int row, int column)
 {
     if (PQgetlength(result, row, column) == 4) { /* real */

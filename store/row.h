@@ -13,6 +13,8 @@ bool row_null(const PGresult *result, int row, int column);
 int16_t row_int16(const PGresult *result, int row, int column);
 int32_t row_int32(const PGresult *result, int row, int column);
 int64_t row_int64(const PGresult *result, int row, int column);
+/* A place in a table (tid): block and line, for params_places(). */
+uint64_t row_place(const PGresult *result, int row, int column);
 double row_double(const PGresult *result, int row, int column);
 bool row_bool(const PGresult *result, int row, int column);
 char row_char(const PGresult *result, int row, int column);          /* "char" */

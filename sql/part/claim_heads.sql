@@ -1,29 +1,26 @@
 -- The heads of all routes in one order, for the three statements that claim: `head` says how much of what there
 -- is room for in each pool falls to each kind (t trigger, p pending, b bundle) of each route: `wanted`, of which
 -- `sure` find a free slot, the others are to be at hand when the next one is free.
--- $1 routes, $2 priorities, $3 pools, $4 rooms, $5 slots: as the statements say
+-- `asked` is given by the statements: routes as their parameters say; `since`: from where on to look for triggers.
 contender AS MATERIALIZED (
     -- who has anything due at all, and its share: what each brings if all bring alike, and some more
     SELECT k.*, count(*) OVER (PARTITION BY k.pool) AS rivals, k.room * 2 / count(*) OVER (PARTITION BY k.pool) + 8 AS share
-      FROM (SELECT 't' AS kind, r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
-                                         AS r(route, priority, pool, room, slots)
+      FROM (SELECT 't' AS kind, r.* FROM asked r
              CROSS JOIN LATERAL (SELECT FROM rota.trigger_due t
-                                  WHERE t.route = r.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
+                                  WHERE t.route = r.route AND t.state = 'W' AND NOT t.paused AND t.next_at BETWEEN r.since AND now()
                                   ORDER BY t.next_at LIMIT 1) one
             UNION ALL
-            SELECT 'p', r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
-                                 AS r(route, priority, pool, room, slots)
+            SELECT 'p', r.* FROM asked r
              CROSS JOIN LATERAL (SELECT FROM rota.pending p WHERE p.route = r.route AND p.due <= now() ORDER BY p.due LIMIT 1) one
             UNION ALL
-            SELECT 'b', r.* FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[])
-                                 AS r(route, priority, pool, room, slots)
+            SELECT 'b', r.* FROM asked r
              CROSS JOIN LATERAL (SELECT FROM rota.bundle b WHERE b.route = r.route AND b.due <= now() ORDER BY b.due LIMIT 1) one) k
 ), near AS (
     -- rank: the due time, a minute earlier for each step of priority (where several share a pool)
     SELECT c.pool, c.room, d.at - c.priority * interval '1 minute' AS rank, d.weight
       FROM contender c CROSS JOIN LATERAL (
            (SELECT t.next_at AS at, 1 AS weight FROM rota.trigger_due t
-             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= now()
+             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at BETWEEN c.since AND now()
              ORDER BY t.next_at LIMIT c.share)
            UNION ALL
            (SELECT p.due, 1 FROM rota.pending p
@@ -43,16 +40,16 @@ contender AS MATERIALIZED (
             WHERE placed.filled >= placed.room GROUP BY placed.pool) last ON last.pool = c.pool
      WHERE c.rivals > 1
 ), head AS MATERIALIZED (
-    SELECT c.kind, c.route, c.room AS wanted, c.slots AS sure FROM contender c WHERE c.rivals = 1
+    SELECT c.kind, c.route, c.since, c.room AS wanted, c.slots AS sure FROM contender c WHERE c.rivals = 1
     UNION ALL
-    SELECT w.kind, w.route, sum(least(w.weight, w.room - w.ahead))::integer,
+    SELECT w.kind, w.route, w.since, sum(least(w.weight, w.room - w.ahead))::integer,
            sum(greatest(0, least(w.weight, w.slots - w.ahead)))::integer
-      FROM (SELECT h.kind, h.route, h.room, h.slots, h.weight,
+      FROM (SELECT h.kind, h.route, h.since, h.room, h.slots, h.weight,
                    sum(h.weight) OVER (PARTITION BY h.pool ORDER BY h.rank ROWS UNBOUNDED PRECEDING) - h.weight AS ahead
-              FROM (SELECT c.kind, c.route, c.pool, c.room, c.slots, d.at - c.priority * interval '1 minute' AS rank, d.weight
+              FROM (SELECT c.kind, c.route, c.since, c.pool, c.room, c.slots, d.at - c.priority * interval '1 minute' AS rank, d.weight
                       FROM bound c CROSS JOIN LATERAL (
                            (SELECT t.next_at AS at, 1 AS weight FROM rota.trigger_due t
-                             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at <= c.until
+                             WHERE c.kind = 't' AND t.route = c.route AND t.state = 'W' AND NOT t.paused AND t.next_at BETWEEN c.since AND c.until
                              ORDER BY t.next_at LIMIT c.room)
                            UNION ALL
                            (SELECT p.due, 1 FROM rota.pending p
@@ -62,5 +59,5 @@ contender AS MATERIALIZED (
                              WHERE c.kind = 'b' AND b.route = c.route AND b.due <= c.until
                              ORDER BY b.due LIMIT (c.room + rota.bundle_size() - 1) / rota.bundle_size())) d) h) w
      WHERE w.ahead < w.room
-     GROUP BY w.kind, w.route
+     GROUP BY w.kind, w.route, w.since
 )

@@ -7,7 +7,10 @@
 -- $4 rooms: how many that pool takes
 -- $5 slots: free ones of that pool
 -- on: work
-WITH
+WITH asked AS MATERIALIZED (
+    SELECT r.*, '-infinity'::timestamptz AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[]) AS r(route, priority, pool, room, slots)
+),
 -- include ../part/claim_heads.sql
 , quota AS MATERIALIZED (
     SELECT h.route, h.sure AS wanted FROM head h WHERE h.kind = 'p' AND h.route < 0 AND h.sure > 0

@@ -5,6 +5,7 @@
 -- $4 stand: whether to stand for leader (not while it is one: session locks are re-entrant); one that does not
 --   run leaves it to those that do
 -- $5 routes: those it can serve now
+-- $6 since: from where on to look for their due triggers, NULL for all
 -- on: session
 WITH mine AS (
     UPDATE rota.incarnation i
@@ -33,9 +34,10 @@ SELECT EXISTS (SELECT FROM mine),
        ARRAY(SELECT s.node FROM suspect s ORDER BY s.id),
        -- whether others hold receipts: both ends of an index, where a search would read all of our own
        coalesce((SELECT min(r.incarnation) <> $1::integer OR max(r.incarnation) <> $1::integer FROM rota.receipt r), false),
-       (SELECT min(d.next_at) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
+       (SELECT min(d.next_at) FROM unnest($5::integer[], $6::timestamptz[]) AS w(route, since) CROSS JOIN LATERAL (
             SELECT t.next_at FROM rota.trigger_due t
-             WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
+             WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused
+               AND t.next_at >= coalesce(w.since, '-infinity') ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
             (SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1)
             UNION ALL

@@ -7,7 +7,10 @@
 -- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died
 -- $6 incarnation: of this node
 -- on: work
-WITH
+WITH asked AS MATERIALIZED (
+    SELECT r.*, '-infinity'::timestamptz AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[]) AS r(route, priority, pool, room, slots)
+),
 -- include ../part/claim_heads.sql
 , claimer AS (
     SELECT $6::integer AS incarnation, false AS laned

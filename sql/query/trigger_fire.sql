@@ -27,6 +27,7 @@
 -- $24 run_slots: its number in the lane
 -- $25 later_lanes: lanes of runs that go to pending, NULL for none
 -- $26 later_rated: whether their jobs have a rate, and they wait for it
+-- $27 places: where the locked row of each of $2 stands, which saves looking for it
 -- on: work
 WITH advanced AS (
     UPDATE rota.trigger_due t
@@ -36,8 +37,10 @@ WITH advanced AS (
            pass_from = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_from END,
            pass_until = CASE WHEN a.state = 'E' OR a.next_at = t.next_at THEN t.pass_until END
       FROM unnest($2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[],
-                  $8::bigint[], $9::text[]) AS a(trigger_id, next_at, state, previous_at, fired, missed, misfired, error)
-     WHERE t.trigger_id = a.trigger_id
+                  $8::bigint[], $9::text[], $27::tid[])
+           AS a(trigger_id, next_at, state, previous_at, fired, missed, misfired, error, place)
+     WHERE t.ctid = a.place AND t.trigger_id = a.trigger_id
+    RETURNING 1
 ), wanted AS MATERIALIZED (
     SELECT l.*, CASE WHEN l.made_up THEN count(*) FILTER (WHERE l.made_up) OVER (ORDER BY l.place) END AS turn
       FROM unnest($15::integer[], $16::integer[], $17::integer[], $18::timestamptz[], $19::integer[], $20::boolean[],
@@ -64,7 +67,9 @@ WITH advanced AS (
 ), receipt AS (
     INSERT INTO rota.receipt (incarnation, open, ids, routes, dues, job_ids, trigger_ids, scheduled_at, enqueued_at,
                               attempts, crashes, missed, recovering, data, checkpoints, earlier, laned)
-    SELECT $1::integer, repeat('1', n.runs)::varbit,
+    SELECT $1::integer,
+           -- refused by the column where a trigger was not found: its occurrence would be fired again
+           CASE WHEN (SELECT count(*) FROM advanced) = cardinality($2::integer[]) THEN repeat('1', n.runs)::varbit END,
            ARRAY(SELECT nextval('rota.run_id') FROM generate_series(1, n.runs)),
            $12::integer[], $13::timestamptz[], $11::integer[], $10::integer[], $13::timestamptz[],
            array_fill(now(), ARRAY[n.runs]), array_fill(1::smallint, ARRAY[n.runs]),

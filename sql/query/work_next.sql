@@ -2,10 +2,12 @@
 -- lane, what time it is, the newest route, when a rate is to be looked at, and whether somebody said of late
 -- that nodes look for work by themselves.
 -- $1 routes: those with room
+-- $2 since: from where on to look for their due triggers, NULL for all
 -- on: work
-SELECT (SELECT min(d.next_at) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
+SELECT (SELECT min(d.next_at) FROM unnest($1::integer[], $2::timestamptz[]) AS w(route, since) CROSS JOIN LATERAL (
             SELECT t.next_at FROM rota.trigger_due t
-             WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),
+             WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused
+               AND t.next_at >= coalesce(w.since, '-infinity') ORDER BY t.next_at LIMIT 1) d),
        (SELECT min(d.due) FROM unnest($1::integer[]) AS w(route) CROSS JOIN LATERAL (
             (SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1)
             UNION ALL

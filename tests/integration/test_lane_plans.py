@@ -100,7 +100,7 @@ def test_the_sweep_looks_at_each_lane_once_however_many_wait_in_it(large):
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 def test_a_heartbeat_sees_at_the_ends_of_indexes_whether_there_are_lanes(large, mode):
-    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'"], mode)
+    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", "'{NULL,NULL,NULL}'"], mode)
     assert not plan.scans("Seq Scan") & {*plans.LARGE, "lane_slot"}
     assert {"pending_parked", "trigger_due_blocked", "pending_paused", "lane_slot_pkey"} <= plan.indexes()
 

@@ -92,7 +92,7 @@ def test_an_end_that_is_waited_for_touches_who_waits_alone(large):
 
 
 def test_a_heartbeat_sees_at_the_ends_of_indexes_what_there_is(large):
-    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'"])
+    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", "'{NULL,NULL,NULL}'"])
     assert not plan.scans("Seq Scan") & {*plans.LARGE, "run_after", "rate_due", "rate_bucket"}
     assert {"pending_rated", "run_after_pkey", "rate_due_at"} <= plan.indexes()
 

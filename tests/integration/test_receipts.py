@@ -174,7 +174,7 @@ def test_triggers_that_are_due_earlier_keep_their_room(nodes):
                             SELECT id, 1, 1, now() - interval '1 minute' FROM made""", (job, f"trigger {number}"))
     nodes.pending(count=10)
     assert len(nodes.claim(nodes.incarnation(), room=5)) == 2
-    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "'{5}'", "false")
+    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "'{5}'", "false", "'{NULL}'")
     assert len(acquired) == 3
 
 

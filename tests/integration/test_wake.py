@@ -182,3 +182,20 @@ def test_notify_off_in_a_session_tells_nobody_and_the_run_starts_all_the_same(ro
     assert delay_of(rota, ledger) < 6
     assert listener.heard() == []
     listener.close()
+
+
+def test_a_trigger_due_before_what_was_fired_last_is_found_all_the_same(rota):
+    """Claims start where the last one ended. One that somebody made due behind that, and told nobody of, waits for
+    a look from the start, not for its next occurrence; be it that others of its route fire all the time."""
+    rota.apply({"name": "job", "handler": "noop", "triggers": [
+        {"name": f"busy-{number}", "every": "200ms"} for number in range(5)] + [{"name": "behind", "every": "1d"}]})
+
+    def runs(trigger):
+        return rota.value("SELECT count(*) FROM rota.task_history WHERE trigger = %s", trigger)
+
+    rota.node()
+    for count in (runs("behind") + 1, runs("behind") + 2):
+        wait_until(lambda: runs("busy-0") >= 10 * count, 30, "others of its route to be fired")
+        rota.db.execute("UPDATE rota.trigger_due d SET next_at = d.next_at - interval '1 day', previous_at = NULL FROM rota.trigger t "
+                        "WHERE t.id = d.trigger_id AND t.name = 'behind' AND d.next_at > now()")
+        wait_until(lambda: runs("behind") >= count, 8, "the trigger that is due behind the bound to be fired")

@@ -21,7 +21,7 @@
 #define SECOND     INT64_C(1000000)
 #define NOW        (INT64_C(1800000000) * SECOND)
 #define ROUTE      7
-#define PARAMETERS 26 /* of trigger_fire.sql */
+#define PARAMETERS 27 /* of trigger_fire.sql */
 
 struct fixture {
     struct zone_cache *zones;

@@ -1,0 +1,84 @@
+/* From where on claims of triggers look: see bound.h. */
+#include "coord/bound.h"
+
+#include "base/clock.h"
+
+#define WALK_SHARE    20                  /* looks from the start take that part of the time */
+#define WALK_QUICK_US (10 * US_PER_MS)    /* nobody need wait for that */
+#define WALK_MOST_US  (3 * US_PER_SECOND) /* more was the server's being away */
+#define LOOK_US       (4 * US_PER_SECOND) /* what is before a bound waits 5 s at most */
+
+static struct bound *find(struct bounds *bounds, int32_t route)
+{
+    for (size_t i = 0; i < bounds->count; i++)
+        if (bounds->at[i].route == route)
+            return &bounds->at[i];
+    return NULL;
+}
+
+void bounds_params(const struct bounds *bounds, const struct route *routes, size_t count,
+                   bool from_start, struct store_params *params)
+{
+    int64_t since[NODE_CLAIM_ROUTES_MAX];
+    for (size_t i = 0; i < count; i++) {
+        const struct bound *bound = find((struct bounds *)bounds, routes[i].id);
+        since[i] = from_start || bound == NULL ? STORE_NULL_TIME : bound->since_us;
+    }
+    params_times(params, since, count);
+}
+
+void bounds_note(struct bounds *bounds, int32_t route, int64_t next_us)
+{
+    struct bound *bound = find(bounds, route);
+    if (bound == NULL && route > 0 && bounds->count < NODE_ROUTES_MAX) {
+        bound = &bounds->at[bounds->count++];
+        *bound = (struct bound){route, STORE_NULL_TIME, STORE_NULL_TIME};
+    }
+    if (bound != NULL && next_us > bound->noted_us)
+        bound->noted_us = next_us;
+}
+
+void bounds_settle(struct bounds *bounds, bool fired)
+{
+    for (size_t i = 0; i < bounds->count; i++) {
+        struct bound *bound = &bounds->at[i];
+        if (fired && bound->noted_us != STORE_NULL_TIME)
+            bound->since_us = bound->noted_us;
+        bound->noted_us = STORE_NULL_TIME;
+    }
+}
+
+bool bounds_may_look(const struct bounds *bounds, int64_t now_us)
+{
+    return now_us - bounds->looked_us >= WALK_SHARE * bounds->walk_us;
+}
+
+int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us)
+{
+    int64_t pause_us = WALK_SHARE * bounds->walk_us;
+    if (bounds_quick(bounds))
+        return INT64_MAX; /* heartbeats do */
+    if (pause_us < LOOK_US)
+        pause_us = LOOK_US;
+    int64_t left_us = bounds->looked_us + pause_us - now_us;
+    return left_us > 0 ? left_us : 0;
+}
+
+void bounds_looked(struct bounds *bounds, int64_t began_us, int64_t now_us)
+{
+    bounds->looked_us = began_us;
+    int64_t walk_us = now_us - began_us;
+    bounds->walk_us = walk_us < WALK_MOST_US ? walk_us : WALK_MOST_US;
+}
+
+void bounds_found(struct bounds *bounds, int64_t due_us)
+{
+    for (size_t i = 0; i < bounds->count; i++)
+        if (due_us < bounds->at[i].since_us)
+            bounds->behind = true;
+}
+
+bool bounds_quick(const struct bounds *bounds)
+{
+    return bounds->walk_us < WALK_QUICK_US;
+}
