@@ -36,6 +36,7 @@ static void on_set(void *arg, const struct store_answer *answer)
     b->out = false;
     if (answer->error == NULL && PQntuples(answer->result) == 1)
         b->mark_us = row_time(answer->result, 0, 0);
+    wake_step(b->node); /* what we said may be over already: see busy_idle() */
 }
 
 void busy_claimed(struct node *node, bool full)
@@ -85,13 +86,13 @@ static void on_cleared(void *arg, const struct store_answer *answer)
 void busy_idle(struct node *node)
 {
     struct busy *b = node->busy;
+    b->full_claims = 0; /* one run fills a single slot: that is no load */
     if (b->mark_us == STORE_NULL_TIME || b->out || !store_ready(node->session))
         return;
     struct store_params params = {0};
     params_time(&params, b->mark_us);
     b->mark_us = STORE_NULL_TIME;
     b->sent_us = 0;
-    b->full_claims = 0;
     b->out = true;
     store_call(node->session, SQL_BUSY_CLEAR, &params, 0, on_cleared, b);
     store_params_free(&params);

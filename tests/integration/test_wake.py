@@ -77,6 +77,17 @@ def test_an_idle_fleet_starts_what_is_enqueued_within_milliseconds(rota, ledger)
     assert not busy(rota), "single runs make nobody busy"
 
 
+def test_a_mark_does_not_outlive_the_work_it_was_set_for(rota):
+    """Runs that fill the only slot one after the other may set it; whoever enqueues then has to tell an idle node."""
+    rota.start_nodes("n1", slots=1)
+    rota.apply({"name": "job", "handler": "noop", "durable": True})
+    with psycopg.connect(rota.url, autocommit=True) as db:
+        for done in range(1, 101):
+            enqueue(db, "job")
+            wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history") == done, 10)
+        wait_until(lambda: not busy(rota), 0.9, "no mark")
+
+
 def test_a_busy_fleet_costs_no_notifications_and_an_idle_one_is_told_again(rota):
     rota.start_nodes("n1", "n2", slots=32)
     rota.apply({"name": "job", "handler": "noop", "durable": True})
