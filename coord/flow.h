@@ -11,7 +11,7 @@
 #define NODE_POOLS_MAX        64
 #define NODE_ROUTES_MAX       256 /* handlers times priorities in use on this node */
 #define NODE_CLAIM_ROUTES_MAX (2 * NODE_ROUTES_MAX) /* of one claim: with those of lanes */
-#define NODE_CLAIM_MAX        300 /* runs of one claim: as fast as 1000 and far better for latency */
+#define NODE_CLAIM_MAX        600 /* runs of one claim; what it costs by itself is shared by many */
 #define NODE_RESULTS_MAX      20000 /* finished runs not written yet: beyond it nothing is acquired */
 
 struct node;
