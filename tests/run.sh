@@ -139,6 +139,14 @@ nodes() {
     [ $status -eq 0 ] || [ $failed -gt $before ] || fail "integration tests, status $status"
 }
 
+# How fast it is beside the yardstick, and the peers where they are at hand: for information, no figure decides
+bench_rows() {
+    [ -z "$words" ] || return 0
+    say "== rota beside the yardstick (information)"
+    run_child timeout -k 30 300 /usr/bin/python3 tests/bench/compare.py drain enqueue latency idle --quick --lines \
+        --rota "$root/build-test/cmd/rota" --work "$work/bench" || say "bench: not everything could be measured"
+}
+
 packages_install $packages_build $packages_run $packages_test ${full:+$packages_full}
 trap finish EXIT # packages_install has its own
 trap 'failed=$((failed + 1)); exit 1' INT TERM HUP
@@ -161,6 +169,7 @@ python tests/hygiene
 say "== model of the protocol"
 python tests/model
 nodes build-test
+bench_rows
 
 if [ -n "$full" ]; then
     sh tests/fuzz/run.sh 20 || fail "a parser, by its fuzzer"
