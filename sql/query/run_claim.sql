@@ -4,7 +4,8 @@
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
 -- $4 rooms: how many that pool takes: into free slots, and to be at hand
--- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died
+-- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died, and that do
+--   not begin with what the run before them leaves
 -- $6 incarnation: of this node
 -- on: work
 WITH
@@ -21,7 +22,7 @@ WITH
      WHERE h.kind = 'p' AND h.route > 0
 ), again AS MATERIALIZED ( -- jobs of those beyond the slots
     SELECT j.id, j.requests_recovery, j.max_attempts FROM rota.job j
-     WHERE j.id = ANY (ARRAY(SELECT DISTINCT n.job_id FROM near_rows n WHERE n.turn > n.sure))
+     WHERE j.id = ANY (ARRAY(SELECT DISTINCT n.job_id FROM near_rows n WHERE n.turn > n.sure)) AND NOT j.persist_data
 ), picked AS MATERIALIZED (
     SELECT n.at FROM near_rows n
      WHERE n.turn <= n.sure
