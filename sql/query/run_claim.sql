@@ -48,12 +48,14 @@ WITH
 ), share AS MATERIALIZED (
     SELECT n.id, n.taken, least(n.rest, n.wanted - n.ahead)::integer AS runs, n.rest <= n.wanted - n.ahead AS whole
       FROM near_bundles n WHERE n.ahead < n.wanted
-), emptied AS (
-    DELETE FROM rota.bundle b USING share s WHERE b.id = s.id AND s.whole
-    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+), emptied AS ( -- by their keys, as an array: a join may be planned to read all bundles
+    DELETE FROM rota.bundle b WHERE b.id = ANY (ARRAY(SELECT s.id FROM share s WHERE s.whole))
+    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, b.taken, b.size - b.taken AS runs
 ), cut AS (
-    UPDATE rota.bundle b SET taken = s.taken + s.runs FROM share s WHERE b.id = s.id AND NOT s.whole
-    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, s.taken, s.runs
+    UPDATE rota.bundle b SET taken = b.taken + (SELECT s.runs FROM share s WHERE s.id = b.id)
+     WHERE b.id = ANY (ARRAY(SELECT s.id FROM share s WHERE NOT s.whole))
+    RETURNING b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, (SELECT s.taken FROM share s WHERE s.id = b.id),
+              (SELECT s.runs FROM share s WHERE s.id = b.id)
 ), drawn AS (
     SELECT e.* FROM emptied e UNION ALL SELECT c.* FROM cut c
 )
