@@ -140,12 +140,13 @@ $$;
 -- The newest migration a node's binary knows; NULL: one from before this.
 ALTER TABLE rota.incarnation ADD COLUMN knows integer;
 
--- A node of an earlier release sees rows only: all bundles are opened while one is there, and none are made.
+-- A node of an earlier release sees rows only: all bundles are opened while one is there, and none are made. As
+-- many with each of its heartbeats as do not delay these.
 CREATE FUNCTION rota.bundles_unknown() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM rota.bundle) THEN
-        PERFORM rota.bundles_open(ARRAY(SELECT b.id FROM rota.bundle b ORDER BY b.due LIMIT 1000 FOR UPDATE SKIP LOCKED));
+        PERFORM rota.bundles_open(ARRAY(SELECT b.id FROM rota.bundle b ORDER BY b.due LIMIT 250 FOR UPDATE SKIP LOCKED));
     END IF;
     RETURN NULL;
 END $$;
