@@ -37,14 +37,23 @@ WITH
     SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
 ), placed AS MATERIALIZED (
     SELECT t.* FROM taken t ORDER BY t.due, t.id
+), filling AS MATERIALIZED ( -- how many bundles there are in that: most are whole, but they may be small
+    SELECT h.route, h.wanted, n.bundles
+      FROM head h CROSS JOIN LATERAL (
+           SELECT count(*) AS bundles
+             FROM (SELECT sum(f.rest) OVER (ORDER BY f.due ROWS UNBOUNDED PRECEDING) - f.rest AS ahead
+                     FROM (SELECT b.due, b.size - b.taken AS rest FROM rota.bundle b
+                            WHERE b.route = h.route AND b.due <= now()
+                            ORDER BY b.due LIMIT h.wanted * 10 / rota.bundle_size() + 8) f) a
+            WHERE a.ahead < h.wanted) n
+     WHERE h.kind = 'b' AND h.route > 0
 ), near_bundles AS MATERIALIZED (
     SELECT d.id, d.taken, d.rest, h.wanted, sum(d.rest) OVER (PARTITION BY h.route ORDER BY d.due, d.id) - d.rest AS ahead
-      FROM head h CROSS JOIN LATERAL (
+      FROM filling h CROSS JOIN LATERAL (
            SELECT b.id, b.due, b.taken, b.size - b.taken AS rest FROM rota.bundle b
             WHERE b.route = h.route AND b.due <= now()
-            ORDER BY b.due LIMIT (h.wanted + rota.bundle_size() - 1) / rota.bundle_size()
+            ORDER BY b.due LIMIT h.bundles
               FOR UPDATE SKIP LOCKED) d
-     WHERE h.kind = 'b' AND h.route > 0
 ), share AS MATERIALIZED (
     SELECT n.id, n.taken, least(n.rest, n.wanted - n.ahead)::integer AS runs, n.rest <= n.wanted - n.ahead AS whole
       FROM near_bundles n WHERE n.ahead < n.wanted

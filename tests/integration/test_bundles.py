@@ -165,6 +165,21 @@ def test_a_step_of_priority_is_worth_a_minute_to_a_bundle_too(nodes):
     assert order == [higher, waited_long]
 
 
+def test_small_bundles_fill_a_claim_as_large_ones_do(nodes):
+    for _ in range(30):
+        nodes.queue(10)
+    assert len(nodes.claim(nodes.incarnation(), room=250)) == 250
+
+
+def test_small_bundles_of_high_priority_are_before_all_of_a_lower_one(nodes):
+    low = nodes.pending(count=300, due="now() - interval '1 second'")
+    high = [run_id for _ in range(20) for run_id in nodes.value(
+        "SELECT rota.enqueue_many('plain', ARRAY(SELECT '{}'::jsonb FROM generate_series(1, 10)), now() - interval '1 second', "
+        "priority => 6)")]
+    claimed = nodes.claim(nodes.incarnation(), room=200, routes=(1, 2), priorities=(5, 6))
+    assert sorted(row[2] for row in claimed) == high and set(low).isdisjoint(high)
+
+
 # --- after a claim ---
 
 def test_runs_out_of_a_bundle_end_once_each(nodes):
