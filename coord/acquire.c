@@ -136,11 +136,9 @@ void acquire_begin(struct acquire *a, enum step step, const struct route *routes
     memcpy(a->routes, routes, count * sizeof *routes);
     a->route_count = count;
     a->room = 0;
-    a->any_slot = false;
     a->least_slots = INT_MAX;
     uint64_t seen = 0; /* pools are few; each counts once */
     for (size_t i = 0; i < count; i++) {
-        a->any_slot = a->any_slot || routes[i].slots > 0;
         if (routes[i].slots < a->least_slots)
             a->least_slots = routes[i].slots;
         if (routes[i].pool < 64 && (seen & (UINT64_C(1) << routes[i].pool)) == 0)

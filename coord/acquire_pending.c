@@ -118,7 +118,7 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
     if (count > 0 && acquire_outlived(a))
         return;
     if (a->work == WORK_PENDING) {
-        wake_claimed(node, count, a->any_slot);
+        wake_claimed(node, count, a->least_slots > 0);
         if (count < a->room)
             wake_unknown(node, a->work); /* that was all of it: when is the next one due? */
     }

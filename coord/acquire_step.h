@@ -53,7 +53,6 @@ struct acquire {
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
     size_t route_count;
     int room;        /* of all pools together when the step began */
-    bool any_slot;   /* some pool had a free one */
     int least_slots; /* of one of them: as many claimed are a pool that was filled, most likely */
     struct id_list load_triggers, load_jobs, load_data;
     struct bounds bounds;

@@ -26,6 +26,7 @@ struct hand {
     int64_t since_us;    /* monotonic: the window's begin */
     int64_t finished;    /* in this window */
     double pace;         /* runs finished in a microsecond */
+    int64_t took_us;     /* a run of late, on average */
     int64_t last_put_us; /* monotonic: when one was last begun, or the first was put here */
 };
 
@@ -89,9 +90,11 @@ void ahead_free(struct node *node)
     node->ahead = NULL;
 }
 
-void ahead_finished(struct node *node, size_t pool)
+void ahead_finished(struct node *node, size_t pool, int64_t took_us)
 {
-    node->ahead->hands[pool].finished++;
+    struct hand *hand = &node->ahead->hands[pool];
+    hand->finished++;
+    hand->took_us += (took_us - hand->took_us) / 8;
 }
 
 static void measure(struct hand *hand, int64_t now_us)
@@ -110,11 +113,14 @@ size_t ahead_count(const struct node *node, size_t pool)
     return node->ahead->hands[pool].runs.count;
 }
 
-int ahead_room(struct node *node, size_t pool)
+int ahead_room(struct node *node, size_t pool, int slots)
 {
     struct hand *hand = &node->ahead->hands[pool];
     measure(hand, clock_monotonic_us());
     double wanted = hand->pace * AHEAD_US;
+    if (hand->took_us > 0 && wanted * (double)hand->took_us > (double)slots * AHEAD_US)
+        wanted =
+            (double)slots * AHEAD_US / (double)hand->took_us; /* long ones that ended at once */
     int most = wanted < AHEAD_MAX ? (int)wanted : AHEAD_MAX;
     int room = most - (int)hand->runs.count;
     return room >= (most + 1) / 2 ? room : 0; /* several at a time: a claim costs a round trip */

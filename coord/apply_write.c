@@ -397,8 +397,8 @@ static int settle_jobs(struct apply_plan *plan, struct store *store, struct rota
 static int open_bundles(struct apply_plan *plan, struct store *store, struct rota_error *error)
 {
     static const char *const keys[] = {
-        "handler",     "priority", "disallow_concurrent", "concurrency", "rate",
-        "max_pending", "retry",    "requests_recovery",   NULL};
+        "handler",     "priority", "disallow_concurrent", "concurrency",  "rate",
+        "max_pending", "retry",    "requests_recovery",   "persist_data", NULL};
     size_t count = 0;
     const char **names = mem_array(plan->job_count, sizeof *names);
     for (size_t i = 0; i < plan->job_count; i++) {

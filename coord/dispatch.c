@@ -178,6 +178,19 @@ void dispatch_run(struct node *node, struct run *run)
     dispatch(node, run, slot_for(node, run));
 }
 
+/*
+ * Whether it may be at hand: it would be run again if this node died, and begins with nothing that
+ * the run before it leaves. The claim brings no others beyond the slots; but a worker may have gone
+ * meanwhile, or the job have changed.
+ */
+static bool can_wait(const struct run *run)
+{
+    const struct job *job = run->job;
+    bool recovered = job->requests_recovery < 0 ? run->trigger_id == 0 : job->requests_recovery > 0;
+    return !job->gone && !run->laned && !job->persist_data &&
+           (recovered || run->attempt < job->max_attempts);
+}
+
 void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
     const struct job *asked = NULL; /* whose hand it is; most runs of a claim are of one job */
@@ -187,11 +200,12 @@ void dispatch_runs(struct node *node, struct run **runs, size_t count)
         struct run *run = runs[i];
         assert(run->place == RUN_CLAIMED && run->job != NULL);
         int pool = slot_for(node, run);
-        if (pool < 0 && !run->job->gone && !run->laned && run->job != asked) {
+        bool waits = pool < 0 && can_wait(run);
+        if (waits && run->job != asked) {
             asked = run->job;
             hand = hand_for(node, run);
         }
-        if (pool < 0 && !run->job->gone && !run->laned && hand >= 0)
+        if (waits && hand >= 0)
             ahead_put(node, run, (size_t)hand);
         else
             dispatch(node, run, pool);

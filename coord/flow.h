@@ -51,8 +51,9 @@ void wake_step(struct node *node); /* an acquire step has ended: what is next? *
 size_t wake_handlers(struct node *node,
                      const char *const **ret_handlers); /* that our workers announced */
 void wake_unknown(struct node *node, enum work work);   /* all due is taken: ask when the next is */
-void wake_claimed(struct node *node, int count,
-                  bool any_slot); /* what a claim brought: nothing makes the next wait a little */
+/* What a claim brought: nothing makes the next wait a little, or keep to the slots where some of
+ * its routes had none. */
+void wake_claimed(struct node *node, int count, bool all_slots);
 void wake_failed(struct node *node); /* the step failed: look again in a moment */
 
 /* acquire.c: one step at a time on the work connection; each ends with wake_step(). */
@@ -79,9 +80,10 @@ void dispatch_back(struct node *node, struct run *run); /* whole: it was never s
 /* ahead.c: plain runs at hand for the next free slot of a pool */
 void ahead_new(struct node *node);
 void ahead_free(struct node *node);
-void ahead_finished(struct node *node, size_t pool); /* a run of its */
+void ahead_finished(struct node *node, size_t pool, int64_t took_us); /* a run of its */
 size_t ahead_count(const struct node *node, size_t pool);
-int ahead_room(struct node *node, size_t pool); /* how many may be claimed beyond its slots */
+/* How many may be claimed beyond its slots. */
+int ahead_room(struct node *node, size_t pool, int slots);
 void ahead_put(struct node *node, struct run *run, size_t pool);
 void ahead_go(struct node *node);   /* slots may have become free */
 void ahead_back(struct node *node); /* all: this node begins no more */

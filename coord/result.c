@@ -152,7 +152,7 @@ void result_take(struct node *node, const struct worker_result *result)
 {
     struct run *run = runs_find(node->runs, result->id, result->fence);
     assert(run != NULL && run->place == RUN_AT_WORKER);
-    ahead_finished(node, run->pool);
+    ahead_finished(node, run->pool, node_database_now(node) - run->started_us);
     bool ended_by_us = node->state == NODE_DRAINING && node->hurry;
     if (run->cancel != NULL &&
         result->outcome != WORKER_DONE) { /* however it ended: no more of it */

@@ -54,6 +54,7 @@ struct wake {
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
     bool assumed;               /* the last claim brought something: more of it is a guess */
+    bool outranked;             /* the last claim left room to others, who may be before its runs */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
     int64_t pause_until_us;     /* monotonic: after a failure or a miss */
     int64_t ahead_after_us;     /* monotonic: there was nothing to be had beyond the slots */
@@ -181,6 +182,11 @@ void wake_free(struct node *node)
     alarm_free(w);
     free(w);
     node->wake = NULL;
+}
+
+static bool is_due(int64_t when_us, int64_t now_us)
+{
+    return when_us != STORE_NULL_TIME && when_us <= now_us;
 }
 
 /* ---- routes ---- */
@@ -340,11 +346,24 @@ static bool find_routes(const struct wake *w, const struct worker_pool_view *vie
     return all_free;
 }
 
-/* Of one pool: the same for both kinds, where both have any. */
-static void rooms_of(struct node *node, const struct worker_pool_view *view, size_t pool, int most,
-                     struct rooms *plain, struct rooms *lanes)
+/*
+ * What is at hand takes the slots as they become free: triggers and lanes, who need a free one,
+ * would wait for as long as there is more to be had, whatever their rank.
+ */
+static bool may_be_ahead(const struct wake *w)
 {
-    int at_hand = (int)ahead_count(node, pool), ahead = ahead_room(node, pool);
+    int64_t now = node_database_now(w->node);
+    bool others_due = is_due(w->due_us[WORK_TRIGGERS], now) || lanes_due(w, now);
+    return clock_monotonic_us() >= w->ahead_after_us && !(w->outranked && others_due);
+}
+
+/* Of one pool: the same for both kinds, where both have any. */
+static void rooms_of(const struct wake *w, const struct worker_pool_view *view, size_t pool,
+                     int most, struct rooms *plain, struct rooms *lanes)
+{
+    int at_hand = (int)ahead_count(w->node, pool), ahead = ahead_room(w->node, pool, view->slots);
+    if (!may_be_ahead(w))
+        ahead = 0;
     int free_slots = view->free_slots > at_hand ? view->free_slots - at_hand : 0;
     int slots = free_slots > view->lane_slots ? free_slots : view->lane_slots;
     int room = slots + ahead < most ? slots + ahead : most;
@@ -364,7 +383,7 @@ static void look_at_rooms(struct wake *w, bool lanes)
     /* of each the same, however much of it is idle: what one claim may bring is bounded */
     int most = pools > 1 ? NODE_CLAIM_MAX / (int)pools : NODE_CLAIM_MAX;
     for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++)
-        rooms_of(w->node, &views[i], i, most, &rooms, &lane_rooms);
+        rooms_of(w, &views[i], i, most, &rooms, &lane_rooms);
     w->starved = !find_routes(w, views, pools, &rooms, 1, w->routes, &w->route_count);
     w->any_slot = false;
     for (size_t i = 0; i < w->route_count; i++)
@@ -383,11 +402,6 @@ void wake_routes(struct node *node, const struct route **ret_routes, size_t *ret
 
 /* ---- deciding ---- */
 
-static bool is_due(int64_t when_us, int64_t now_us)
-{
-    return when_us != STORE_NULL_TIME && when_us <= now_us;
-}
-
 /* Work of lanes that can be had: it competes with all other work. */
 static bool lanes_due(const struct wake *w, int64_t now_us)
 {
@@ -396,13 +410,13 @@ static bool lanes_due(const struct wake *w, int64_t now_us)
 }
 
 /* Triggers need a slot; of what waits some may be at hand for the next one. */
-static bool has_room(const struct wake *w, enum work work, int64_t monotonic_us)
+static bool has_room(const struct wake *w, enum work work)
 {
     switch (work) {
     case WORK_TRIGGERS:
         return w->any_slot;
     case WORK_PENDING:
-        return w->any_slot || (w->route_count > 0 && monotonic_us >= w->ahead_after_us);
+        return w->route_count > 0;
     default:
         return w->lane_route_count > 0;
     }
@@ -410,10 +424,10 @@ static bool has_room(const struct wake *w, enum work work, int64_t monotonic_us)
 
 /* WORK_KINDS: nothing is due that there is room for. Each kind takes its share of the room only, so
  * that any order does. */
-static int due_work(const struct wake *w, int64_t now_us, int64_t monotonic_us)
+static int due_work(const struct wake *w, int64_t now_us)
 {
     for (int work = 0; work < WORK_KINDS; work++)
-        if (is_due(w->due_us[work], now_us) && has_room(w, (enum work)work, monotonic_us))
+        if (is_due(w->due_us[work], now_us) && has_room(w, (enum work)work))
             return work;
     return WORK_KINDS;
 }
@@ -453,7 +467,7 @@ static void decide(struct wake *w)
     }
     int64_t now = node_database_now(node);
     look_at_rooms(w, lanes_due(w, now));
-    int work = due_work(w, now, monotonic);
+    int work = due_work(w, now);
     bool no_slot = !w->any_slot && w->lane_route_count == 0;
     add_lane_routes(w);
     if (w->route_count == 0) {
@@ -463,6 +477,7 @@ static void decide(struct wake *w)
     }
     bool look = acquire_ask_in(node) == 0;
     if (work < WORK_KINDS && !look) {
+        w->outranked = false;
         acquire_work(node, (enum work)work, w->routes, w->route_count);
     } else if (w->ask || look) {
         w->ask = false;
@@ -522,6 +537,7 @@ void wake_unknown(struct node *node, enum work work)
 {
     node->wake->due_us[work] = STORE_NULL_TIME;
     node->wake->ask = true;
+    node->wake->outranked = work == WORK_PENDING;
 }
 
 /*
@@ -529,10 +545,10 @@ void wake_unknown(struct node *node, enum work work)
  * stopped in the middle, until the server ends his transaction. Asking again at once would only
  * burn the CPU.
  */
-void wake_claimed(struct node *node, int count, bool any_slot)
+void wake_claimed(struct node *node, int count, bool all_slots)
 {
     struct wake *w = node->wake;
-    if (count == 0 && !any_slot) { /* what is due would not be run again: it waits for a slot */
+    if (count == 0 && !all_slots) { /* what is due may be of those that wait for a slot */
         w->ahead_after_us = clock_monotonic_us() + FAILED_PAUSE_US;
         return;
     }

@@ -1,6 +1,8 @@
 -- The heads of all routes in one order, for the three statements that claim: `head` says how much of what there
 -- is room for in each pool falls to each kind (t trigger, p pending, b bundle) of each route: `wanted`, of which
 -- `sure` find a free slot, the others are to be at hand when the next one is free.
+-- Of bundles as many are read as there would be if all were the smallest, a tenth: what is beyond them must not seem
+-- to be next.
 -- `asked` is given by the statements: routes as their parameters say; `since`: from where on to look for triggers.
 contender AS MATERIALIZED (
     -- who has anything due at all, and its share: what each brings if all bring alike, and some more
@@ -28,7 +30,7 @@ contender AS MATERIALIZED (
            UNION ALL
            (SELECT b.due, b.size - b.taken FROM rota.bundle b
              WHERE c.kind = 'b' AND b.route = c.route AND b.due <= now()
-             ORDER BY b.due LIMIT (c.share + rota.bundle_size() - 1) / rota.bundle_size())) d
+             ORDER BY b.due LIMIT c.share * 10 / rota.bundle_size() + 8)) d
      WHERE c.rivals > 1 AND c.share < c.room
 ), bound AS MATERIALIZED (
     -- as many as there is room for are ranked no later than the last of these: no route need be read beyond
@@ -57,7 +59,7 @@ contender AS MATERIALIZED (
                            UNION ALL
                            (SELECT b.due, b.size - b.taken FROM rota.bundle b
                              WHERE c.kind = 'b' AND b.route = c.route AND b.due <= c.until
-                             ORDER BY b.due LIMIT (c.room + rota.bundle_size() - 1) / rota.bundle_size())) d) h) w
+                             ORDER BY b.due LIMIT c.room * 10 / rota.bundle_size() + 8)) d) h) w
      WHERE w.ahead < w.room
      GROUP BY w.kind, w.route, w.since
 )

@@ -4,7 +4,8 @@
 -- $2 priorities: of each
 -- $3 pools: the pool that serves each
 -- $4 rooms: how many that pool takes: into free slots, and to be at hand
--- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died
+-- $5 slots: free ones of that pool; beyond them only runs that would be run again if their node died, and that do
+--   not begin with what the run before them leaves
 -- $6 incarnation: of this node
 -- on: work
 WITH asked AS MATERIALIZED (
@@ -24,7 +25,7 @@ WITH asked AS MATERIALIZED (
      WHERE h.kind = 'p' AND h.route > 0
 ), again AS MATERIALIZED ( -- jobs of those beyond the slots
     SELECT j.id, j.requests_recovery, j.max_attempts FROM rota.job j
-     WHERE j.id = ANY (ARRAY(SELECT DISTINCT n.job_id FROM near_rows n WHERE n.turn > n.sure))
+     WHERE j.id = ANY (ARRAY(SELECT DISTINCT n.job_id FROM near_rows n WHERE n.turn > n.sure)) AND NOT j.persist_data
 ), picked AS MATERIALIZED (
     SELECT n.at FROM near_rows n
      WHERE n.turn <= n.sure
@@ -39,18 +40,27 @@ WITH asked AS MATERIALIZED (
     SELECT clock_timestamp(), t.bucket, t.job_id, true FROM taken t WHERE t.bucket IS NOT NULL
 ), placed AS MATERIALIZED (
     SELECT t.* FROM taken t ORDER BY t.due, t.id
+), filling AS MATERIALIZED ( -- how many bundles there are in that: most are whole, but they may be small
+    SELECT h.route, h.wanted, n.bundles
+      FROM head h CROSS JOIN LATERAL (
+           SELECT count(*) AS bundles
+             FROM (SELECT sum(f.rest) OVER (ORDER BY f.due ROWS UNBOUNDED PRECEDING) - f.rest AS ahead
+                     FROM (SELECT b.due, b.size - b.taken AS rest FROM rota.bundle b
+                            WHERE b.route = h.route AND b.due <= now()
+                            ORDER BY b.due LIMIT h.wanted * 10 / rota.bundle_size() + 8) f) a
+            WHERE a.ahead < h.wanted) n
+     WHERE h.kind = 'b' AND h.route > 0
 ), near_bundles AS MATERIALIZED (
     SELECT d.id, d.taken, d.rest, h.wanted, sum(d.rest) OVER (PARTITION BY h.route ORDER BY d.due, d.id) - d.rest AS ahead
-      FROM head h CROSS JOIN LATERAL (
+      FROM filling h CROSS JOIN LATERAL (
            SELECT b.id, b.due, b.taken, b.size - b.taken AS rest FROM rota.bundle b
             WHERE b.route = h.route AND b.due <= now()
-            ORDER BY b.due LIMIT (h.wanted + rota.bundle_size() - 1) / rota.bundle_size()
+            ORDER BY b.due LIMIT h.bundles
               FOR UPDATE SKIP LOCKED) d
-     WHERE h.kind = 'b' AND h.route > 0
 ), share AS MATERIALIZED (
     SELECT n.id, n.taken, least(n.rest, n.wanted - n.ahead)::integer AS runs, n.rest <= n.wanted - n.ahead AS whole
       FROM near_bundles n WHERE n.ahead < n.wanted
-), emptied AS (
+), emptied AS ( -- by their keys, as an array: a join may be planned to read all bundles
     DELETE FROM rota.bundle b WHERE b.id = ANY (ARRAY(SELECT s.id FROM share s WHERE s.whole))
     RETURNING b.id, b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at
 ), cut AS (

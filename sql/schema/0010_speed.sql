@@ -140,12 +140,13 @@ $$;
 -- The newest migration a node's binary knows; NULL: one from before this.
 ALTER TABLE rota.incarnation ADD COLUMN knows integer;
 
--- A node of an earlier release sees rows only: all bundles are opened while one is there, and none are made.
+-- A node of an earlier release sees rows only: all bundles are opened while one is there, and none are made. As
+-- many with each of its heartbeats as do not delay these.
 CREATE FUNCTION rota.bundles_unknown() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM rota.bundle) THEN
-        PERFORM rota.bundles_open(ARRAY(SELECT b.id FROM rota.bundle b ORDER BY b.due LIMIT 1000 FOR UPDATE SKIP LOCKED));
+        PERFORM rota.bundles_open(ARRAY(SELECT b.id FROM rota.bundle b ORDER BY b.due LIMIT 250 FOR UPDATE SKIP LOCKED));
     END IF;
     RETURN NULL;
 END $$;
@@ -179,7 +180,7 @@ DECLARE
 BEGIN
     SELECT k.id, k.handler, k.priority, k.held, k.lane_limit, k.max_pending, k.expires_in_ms, k.rate_limit, k.unique_key,
            k.unique_until, k.unique_for_ms, k.unique_conflict, k.data,
-           coalesce(k.requests_recovery, true) OR k.max_attempts > 1 AS again
+           (coalesce(k.requests_recovery, true) OR k.max_attempts > 1) AND NOT k.persist_data AS alike -- else each is claimed alone
       INTO j FROM rota.job k WHERE k.name = enqueue_runs.job;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no job is called "%"', enqueue_runs.job USING ERRCODE = '22023', HINT = 'rota get jobs lists them.';
@@ -269,7 +270,7 @@ BEGIN
 
     hold := CASE WHEN cardinality(after) > 0 THEN 'A' WHEN j.held THEN 'P' WHEN j.rate_limit IS NOT NULL THEN 'R' END;
     IF cardinality(inserted) >= rota.bundle_size() / 10 AND keys IS NULL AND NOT is_extra AND hold IS DISTINCT FROM 'A'
-       AND j.lane_limit IS NULL AND j.rate_limit IS NULL AND j.max_pending IS NULL AND j.again
+       AND j.lane_limit IS NULL AND j.rate_limit IS NULL AND j.max_pending IS NULL AND j.alike
        AND NOT EXISTS (SELECT FROM rota.incarnation i WHERE i.knows IS NULL) THEN
         INSERT INTO rota.bundle (route, due, held_due, job_id, size, first_id, last_id, ids, data)
         SELECT new_route, CASE WHEN hold IS NULL THEN due ELSE 'infinity' END, CASE WHEN hold IS NOT NULL THEN due END, j.id,

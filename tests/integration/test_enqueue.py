@@ -12,8 +12,13 @@ from waiting import wait_until
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+# What waits, with its data: one by one, and in bundles.
+WAITING = ("(SELECT id, data FROM rota.pending UNION ALL "
+           "SELECT o.id, o.data FROM rota.bundle b CROSS JOIN LATERAL rota.bundle_rest(b) o) AS p")
+
+
 def waiting(rota):
-    return rota.value("SELECT count(*) FROM rota.pending")
+    return rota.value(f"SELECT count(*) FROM {WAITING}")
 
 
 def refused(rota, statement, state):
@@ -117,7 +122,7 @@ def test_many_are_queued_in_one_statement_in_their_order(rota):
     ids = rota.value("SELECT rota.enqueue_many('a', ARRAY(SELECT jsonb_build_object('i', i) FROM generate_series(1, 5000) i))")
     assert len(set(ids)) == 5000
     assert rota.rows("SELECT (p.data ->> 'i')::int FROM unnest(%s::bigint[]) WITH ORDINALITY AS u(id, n) "
-                     "JOIN rota.pending p ON p.id = u.id ORDER BY u.n", ids) == [(i,) for i in range(1, 5001)]
+                     f"JOIN {WAITING} ON p.id = u.id ORDER BY u.n", ids) == [(i,) for i in range(1, 5001)]
     assert rota.value("SELECT rota.enqueue_many('a', '{}')") == rota.value("SELECT rota.enqueue_many('a', NULL)") == []
 
 
@@ -126,7 +131,7 @@ def test_lines_of_a_file_are_runs_all_or_none(rota):
     lines = "".join(f'{{"i":{i}}}\n' for i in range(2500))
     said = json.loads(rota.run("enqueue", "a", "--stdin", "--json", input=lines).stdout)
     assert len(said["runs"]) == 2500 == waiting(rota) and said["conflicts"] == []
-    assert rota.value("SELECT data::text FROM rota.pending WHERE id = %s", said["runs"][1700]) == '{"i":1700}'
+    assert rota.value(f"SELECT data::text FROM {WAITING} WHERE id = %s", said["runs"][1700]) == '{"i":1700}'
     for bad, words in (('{"i":1,}', "line 2503, column 8: "), ("7", "must be a JSON object"), ("{", "line 2503, column "),
                        ('{"x":"' + "x" * 262144 + '"}', "line 2503, column 1: it has 262152 bytes")):
         assert words in failed(rota, 1, "enqueue", "a", "--stdin", input=lines + "\n \n" + bad + "\n" + lines)

@@ -125,7 +125,7 @@ def test_a_node_is_as_small_after_work_as_it_should_be(rota, ledger):
     sizes = []
     for _ in range(4):
         rota.run("enqueue", "job", "--count", "5000")
-        wait_until(lambda: rota.value("SELECT NOT EXISTS (SELECT FROM rota.pending) AND "
+        wait_until(lambda: rota.value("SELECT NOT EXISTS (SELECT FROM rota.run) AND "
                                       "NOT EXISTS (SELECT FROM rota.receipt)"), 60, "the end of 5,000 runs")
         sizes.append(memory_kib(node.pid, "RssAnon"))
     print(f"RssAnon after each 5,000 runs: {sizes} kB")

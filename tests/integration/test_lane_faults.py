@@ -175,7 +175,7 @@ class Campaign:
     def assert_all_is_over(self):
         wait_until(lambda: self.rota.value("""
             SELECT NOT EXISTS (SELECT FROM rota.trigger_due WHERE state IN ('W', 'B'))
-                   AND NOT EXISTS (SELECT FROM rota.pending) AND NOT EXISTS (SELECT FROM rota.receipt)
+                   AND NOT EXISTS (SELECT FROM rota.run) AND NOT EXISTS (SELECT FROM rota.receipt)
                    AND NOT EXISTS (SELECT FROM rota.lane_slot)"""), 300 if FULL else 60, self.left, pause=0.1)
 
     def left(self):

@@ -16,19 +16,21 @@ from statements import array, same, statement
 
 ROUTES = 20
 FOREIGN_ROUTE = ROUTES + 1  # of a handler this node does not serve: its runs are the oldest of all
+BUNDLED_ROUTE = ROUTES + 2  # all of its runs wait in bundles
 ROOM = 300
 RECEIPT = 50  # runs of one receipt
-LARGE = ("pending", "trigger_due", "receipt", "task_history", "run_extra", "unique_key")
+LARGE = ("pending", "bundle", "trigger_due", "receipt", "task_history", "run_extra", "unique_key")
 PREPARED_SETTINGS = ("plan_cache_mode", "random_page_cost", "jit", "enable_seqscan")
 
 LOAD = f"""
 SET session_replication_role = replica; -- no foreign keys: they would take most of the time
 ALTER TABLE rota.pending SET (autovacuum_enabled = false);
 ALTER TABLE rota.trigger_due SET (autovacuum_enabled = false);
+ALTER TABLE rota.bundle SET (autovacuum_enabled = false);
 ALTER TABLE rota.receipt SET (autovacuum_enabled = false);
 ALTER TABLE rota.run_extra SET (autovacuum_enabled = false);
 ALTER TABLE rota.unique_key SET (autovacuum_enabled = false);
-INSERT INTO rota.route (handler, priority) SELECT 'handler ' || g % 5, 5 + g / 5 FROM generate_series(0, {ROUTES}) g;
+INSERT INTO rota.route (handler, priority) SELECT 'handler ' || g % 5, 5 + g / 5 FROM generate_series(0, {ROUTES + 1}) g;
 INSERT INTO rota.trigger_due (trigger_id, route, revision, next_at)
   SELECT g, 1 + g % {ROUTES}, 1,
          now() + CASE WHEN g % 1000 = 0 AND g <= 300000 THEN -1 - g % 997 ELSE 60 + g % 997 END * interval '1 minute'
@@ -38,6 +40,10 @@ INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
     FROM generate_series(1, 300000) g;
 INSERT INTO rota.pending (route, due, job_id, scheduled_at)
   SELECT {FOREIGN_ROUTE}, now() - interval '9 days', 1, now() FROM generate_series(1, 5000);
+INSERT INTO rota.bundle (route, due, job_id, size, first_id, last_id, ids)
+  SELECT {BUNDLED_ROUTE}, now() + (g::bigint * 7919 % 200000 - 100000) * interval '1 second', 1, 3, 90000000 + 3 * g, 90000002 + 3 * g,
+         ARRAY[90000000 + 3 * g, 90000001 + 3 * g, 90000002 + 3 * g]
+    FROM generate_series(1, 200000) g;
 INSERT INTO rota.node (name) SELECT 'n' || g FROM generate_series(1, 10) g;
 INSERT INTO rota.incarnation (node, state, lease_until, version, host, pid)
   SELECT 'n' || g, 'running', now() + interval '1 hour', '1', 'host', g FROM generate_series(1, 10) g;
@@ -186,6 +192,52 @@ def test_runs_of_routes_that_are_not_asked_for_are_not_in_the_way(large):
     without = execute(large, "run_claim", "work", [*routes(), "1"],
                       before=f"DELETE FROM rota.pending WHERE route = {FOREIGN_ROUTE}")
     assert abs(with_them.buffers() - without.buffers()) < 100
+
+
+def bundled(room=ROOM):
+    """The route of bundles, among as many others as there are."""
+    ids, count = [*range(1, ROUTES + 1), BUNDLED_ROUTE], ROUTES + 1
+    return [array("integer", ids), same("smallint", 5, count), same("integer", 0, count), same("integer", room, count),
+            same("integer", room, count)]
+
+
+@pytest.mark.parametrize("room, part, count", [(ROOM, "emptied", ROOM // 10 + 8), (2, "cut", 1)])
+def test_a_claim_touches_only_the_heads_of_the_bundles(large, room, part, count):
+    """Bundles of three, smaller than any that are made: no more are looked at than of the smallest."""
+    alone = [array("integer", [BUNDLED_ROUTE]), "'{5}'", "'{0}'", f"'{{{room}}}'", f"'{{{room}}}'", "1"]
+    plan = execute(large, "run_claim", "work", alone)
+    assert plan.part(part)["Actual Rows"] == count
+    assert_lean(plan, {"bundle_claim"}, 50, 1500)
+
+
+def test_a_claim_among_bundles_and_rows_is_bounded_alike(large):
+    plan = execute(large, "run_claim", "work", [*bundled(), "1"], before="UPDATE rota.bundle SET due = now() - interval '20 days' "
+                   "WHERE id IN (SELECT id FROM rota.bundle WHERE due <= now() LIMIT 20)")
+    assert plan.part("emptied")["Actual Rows"] > 0
+    assert_lean(plan, {"bundle_claim", "pending_claim"}, HEADS, 30 * ROOM)
+
+
+def test_when_the_next_bundle_is_due_is_read_at_the_end_of_an_index(large):
+    plan = execute(large, "work_next", "work", [f"'{{{BUNDLED_ROUTE}}}'"])
+    assert_lean(plan, {"bundle_claim"}, 10, 200)
+
+
+@pytest.mark.parametrize("call", ["rota.cancel(90300001)", "rota.bundles_open_runs(ARRAY[90300001, 90300101], false)",
+                                  "rota.run_place(90300001)", "rota.runs_over(ARRAY[90300001])"])
+def test_what_opens_a_bundle_touches_that_one_alone(large, call):
+    with psycopg.connect(large.url) as db:
+        db.execute("LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; "
+                   "SET auto_explain.log_format = json; SET auto_explain.log_analyze = on; SET client_min_messages = log")
+        said = []
+        db.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        db.execute(f"SELECT {call}")
+        db.rollback()
+    scans = [node for text in said if "plan:" in text
+             for node in nodes(json.loads(text.split("plan:", 1)[1])["Plan"]) if node["Node Type"] == "Seq Scan"]
+    assert large.value("SELECT rota.bundle_of(90300001)") is not None
+    read = [(node["Relation Name"], node["Actual Rows"]) for node in scans
+            if node["Relation Name"] in ("bundle", "pending") and node["Actual Rows"] > 1]
+    assert said and not read, read
 
 
 def test_acquiring_triggers_touches_only_the_heads_of_its_routes(large):

@@ -15,6 +15,7 @@ def call(rota, *arguments, code=0):
 
 def end(rota, how, *runs):
     """As if they had failed."""
+    rota.db.execute("SELECT rota.bundles_open_runs(%s)", (list(runs),))
     assert rota.value("SELECT rota.pending_end(%s, %s, 'by the test')", list(runs), how) == len(runs)
 
 

@@ -3,6 +3,7 @@ the schema migrated by the first new one. The ledger outside the database says w
 made of the repository's history."""
 
 import collections
+import signal
 import threading
 import time
 
@@ -211,3 +212,46 @@ def test_a_command_that_needs_a_newer_schema_says_what_would_be_right(empty_rota
     done = empty_rota.run("get", "lanes", check=False)
     assert done.returncode == 1 and "is at version 1, this rota brings version" in done.stderr
     assert "run `rota migrate`" in done.stderr
+
+
+def bundled(rota):
+    return rota.value("SELECT coalesce(sum(size - taken), 0) FROM rota.bundle")
+
+
+def queue(rota, count, sleep=0.005):
+    rota.apply({"name": "queued", "handler": "ledger", "data": {"sleep": sleep}, "durable": True})
+    return rota.enqueue("queued", "--count", str(count))
+
+
+def test_what_waits_in_bundles_is_seen_by_an_older_node_and_none_are_made_beside_it(rota, ledger, last_build):
+    runs = queue(rota, 2000)
+    assert bundled(rota) == 2000
+    old = rota.node("old", program=last_build, pools=ledger.pool(slots=8), **SETTINGS)
+    wait_until(lambda: ledger.count() > 100, 20, "it to work")
+    assert bundled(rota) == 0
+    new = rota.node("new", pools=ledger.pool(slots=8), **SETTINGS)
+    runs += rota.enqueue("queued", "--count", "1000")
+    assert bundled(rota) == 0
+    wait_until(lambda: {entry.node for entry in ledger.entries()} == {"old", "new"}, 20, "both to work")
+    wait_until(lambda: rota.open_runs() == 0, 40, lambda: rota.open_work())
+    assert old.stop() == 0
+    new.send(signal.SIGSTOP)
+    runs += rota.enqueue("queued", "--count", "100")
+    assert bundled(rota) == 100
+    new.send(signal.SIGCONT)
+    wait_until(lambda: rota.open_runs() == 0, 40, lambda: rota.open_work())
+    assert collections.Counter(entry.run for entry in ledger.entries()) == dict.fromkeys(runs, 1)
+
+
+def test_an_older_node_takes_over_what_a_newer_one_had_out_of_bundles_and_at_hand(rota, ledger, last_build):
+    new = rota.node("new", pools=ledger.pool(slots=4), **SETTINGS)
+    runs = queue(rota, 4000, sleep=0.003)
+    wait_until(lambda: rota.value("SELECT coalesce(sum(bit_count(open)), 0) FROM rota.receipt WHERE job_all IS NOT NULL") > 8,
+               20, "runs at hand")
+    new.kill()
+    begun = {entry.run for entry in ledger.entries()}
+    rota.node("old", program=last_build, pools=ledger.pool(slots=32), **SETTINGS)
+    wait_until(lambda: rota.open_runs() == 0, 60, lambda: rota.open_work())
+    times = collections.Counter(entry.run for entry in ledger.entries())
+    assert times.keys() == set(runs) and {run for run, count in times.items() if count > 1} <= begun
+    assert rota.value("SELECT count(*) FROM rota.task_history WHERE status = 'success'") == 4000

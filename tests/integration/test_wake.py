@@ -46,7 +46,7 @@ def busy(rota):
 
 
 def wait_drained(rota, limit=60):
-    wait_until(lambda: rota.value("SELECT NOT EXISTS (SELECT FROM rota.pending) AND NOT EXISTS (SELECT FROM rota.receipt)"),
+    wait_until(lambda: rota.value("SELECT NOT EXISTS (SELECT FROM rota.run) AND NOT EXISTS (SELECT FROM rota.receipt)"),
                limit, "the end of all runs", pause=0.05)
 
 
@@ -104,7 +104,7 @@ def test_a_busy_fleet_costs_no_notifications_and_an_idle_one_is_told_again(rota)
 
     def rota_left():
         with psycopg.connect(rota.url, autocommit=True) as db:
-            return db.execute("SELECT count(*) FROM (SELECT FROM rota.pending LIMIT 5000) p").fetchone()[0]
+            return db.execute("SELECT count(*) FROM (SELECT FROM rota.run LIMIT 5000) r").fetchone()[0]
 
     with concurrent.futures.ThreadPoolExecutor(3) as threads:
         list(threads.map(lambda _: add(), range(3)))

@@ -282,8 +282,7 @@ class Rota:
         """Until every trigger has come to its end and no run waits or is out."""
         def idle():
             return self.value("""SELECT NOT EXISTS (SELECT FROM rota.trigger_due WHERE state IN ('W', 'B'))
-                                        AND NOT EXISTS (SELECT FROM rota.pending)
-                                        AND NOT EXISTS (SELECT FROM rota.receipt)""")
+                                        AND NOT EXISTS (SELECT FROM rota.run) AND NOT EXISTS (SELECT FROM rota.receipt)""")
 
         wait_until(idle, limit, lambda: f"the end of all runs: {self.open_work()}", pause=0.1)
 
