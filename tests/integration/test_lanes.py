@@ -91,14 +91,14 @@ def test_exclusive_jobs_never_overlap_on_four_nodes(lanes):
     while time.monotonic() < until or siblings() < 3 * len(names):
         assert time.monotonic() < until + 30, f"of 30 triggers only {siblings()} fired: siblings starve"
         for name in names:
-            lanes.enqueue(name, "--count", "3")
+            lanes.enqueue(name, "--count", "3", "--data", '{"queued": true}')
             queued += 3
     lanes.db.execute("UPDATE rota.trigger SET end_at = now()")
     lanes.apply(*[job(name, data={"lane": name, "sleep": 0.05}) for name in names])
     wait_until(lambda: lanes.open_runs() == 0, 120, lambda: lanes.open_work())
     assert_no_overlap(lanes)
     assert all(most_at_once(lanes, name) == 1 for name in names)
-    assert lanes.value("SELECT count(*) FROM rota.task_history WHERE trigger IS NULL") == queued
+    assert lanes.value("SELECT count(*) FROM rota.task_history WHERE data IS NOT NULL") == queued
     assert lanes.value("SELECT count(DISTINCT node) FROM rota.task_history WHERE outcome = 'success'") > 1
     assert lanes.value("SELECT count(*) FROM rota.task_history WHERE status <> 'success'") == 0
     assert lanes.rows("SELECT id, count(*) FROM rota.task_history GROUP BY id HAVING count(*) > 1") == []
