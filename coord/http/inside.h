@@ -36,7 +36,6 @@ struct http_server {
     int wake_fd;
     pthread_t thread;
     bool started;
-    bool stop_actions; /* read by the thread of actions while it waits for its turn */
     char *url;
     char host[256];       /* it listens on, as it was written */
     pthread_mutex_t lock; /* of the fields below */
@@ -76,10 +75,17 @@ void web_request_end(struct web_request *request); /* answered, or nobody is the
 void web_request_out(struct web_request *request);
 bool web_request_back(struct web_request *request);
 
+/* server.c: its thread looks at what others have for it. */
+void http_server_wake(struct http_server *server);
+
+/* action.c */
+struct web_actions *web_actions_new(struct http_server *server);
+void web_actions_answer(struct web_actions *actions); /* those that are done */
+void web_actions_free(struct web_actions *actions);   /* NULL is fine */
+
 /* router.c: the route; NULL with 404, or 405 and the methods that are allowed (to be freed). */
 const struct web_route *web_route_find(const char *method, const char *path, char **values,
                                        char **ret_allow);
-size_t web_routes_count(void);
 
 /* reply.c */
 const char *web_status_text(int status);

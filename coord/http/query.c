@@ -119,21 +119,6 @@ int query_number(const char *text, int64_t *ret_number)
 
 static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-char *query_cursor_write(const char *json, size_t length)
-{
-    struct buffer out = {0};
-    for (size_t i = 0; i < length; i += 3) {
-        uint32_t bits = (uint32_t)(unsigned char)json[i] << 16;
-        bits |= i + 1 < length ? (uint32_t)(unsigned char)json[i + 1] << 8 : 0;
-        bits |= i + 2 < length ? (uint32_t)(unsigned char)json[i + 2] : 0;
-        int count = length - i >= 3 ? 4 : (int)(length - i) + 1;
-        for (int at = 0; at < count; at++)
-            buffer_char(&out, letters[bits >> (18 - 6 * at) & 63]);
-    }
-    buffer_text(&out);
-    return out.data;
-}
-
 static char *base64_read(const char *text, size_t *ret_length)
 {
     size_t length = strlen(text), size = 0;
@@ -155,8 +140,8 @@ static char *base64_read(const char *text, size_t *ret_length)
     return bytes;
 }
 
-/* Arrays of strings and whole numbers: what the lists end their pages with. */
-char *query_cursor_read(const char *cursor)
+/* Arrays of strings and NULLs: what the lists end their pages with. */
+char *query_cursor(const char *cursor)
 {
     struct json json;
     size_t length = 0;
@@ -170,8 +155,7 @@ char *query_cursor_read(const char *cursor)
     for (const struct json_value *at = json_first(&json, json.values); good && at != NULL;
          at = json_next(&json, at)) {
         char *item = at->type == JSON_STRING ? json_text(at) : NULL;
-        int64_t number;
-        good = item != NULL || (at->type == JSON_NUMBER && json_int64(at, &number) == 0);
+        good = item != NULL || at->type == JSON_NULL;
         free(item);
     }
     json_free(&json);

@@ -37,8 +37,7 @@ char *query_decode(const char *text, size_t length, bool plus);
 /* Whole numbers that are not negative. 0 or -1. */
 int query_number(const char *text, int64_t *ret_number);
 
-/* Cursors: a JSON array of text, in letters that need no escape in a URL. To be freed. */
-char *query_cursor_write(const char *json, size_t length);
-char *query_cursor_read(const char *cursor); /* NULL: none that was given out */
+/* The JSON array of a cursor, as rota.page_cursor() makes them, to be freed. NULL: it is none. */
+char *query_cursor(const char *cursor);
 
 #endif

@@ -98,11 +98,12 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     pthread_mutex_lock(&server->lock);
     bool stop = server->stop;
     pthread_mutex_unlock(&server->lock);
+    web_actions_answer(server->actions);
     if (stop)
         event_base_loopbreak(server->base);
 }
 
-static void wake(struct http_server *server)
+void http_server_wake(struct http_server *server)
 {
     uint64_t one = 1;
     while (write(server->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
@@ -181,6 +182,7 @@ struct http_server *http_server_new(const struct http_config *config, struct rot
     server->wake = event_new(server->base, server->wake_fd, EV_READ | EV_PERSIST, on_wake, server);
     event_add(server->wake, NULL);
     server->access = web_access_new();
+    server->actions = web_actions_new(server);
     open_http(server);
     if (bind_to(server, config->listen, error) == 0) {
         server->store = open_store(server);
@@ -214,7 +216,7 @@ static void stop(struct http_server *server)
     pthread_mutex_lock(&server->lock);
     server->stop = true;
     pthread_mutex_unlock(&server->lock);
-    wake(server);
+    http_server_wake(server);
     pthread_join(server->thread, NULL);
 }
 
@@ -223,6 +225,7 @@ void http_server_free(struct http_server *server)
     if (server == NULL)
         return;
     stop(server);
+    web_actions_free(server->actions);
     store_free(server->store);
     LIST_EACH (&server->requests, struct web_request, link, request) {
         request->connection = NULL;

@@ -2,9 +2,13 @@
 -- $1 name: one of them, NULL for all
 -- $2 limit: rows at most
 -- $3 offset: rows to pass over
+-- $4 after: the row it goes on after, as `next` of the page before, decoded; NULL: from the beginning
 -- on: client
-SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name = coalesce($1::text, j.name)),
-                         'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
+SELECT json_build_object('total', CASE WHEN $4::json IS NULL THEN
+                         (SELECT count(*) FROM rota.job j WHERE j.name = coalesce($1::text, j.name)) END,
+                         'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'),
+                         'next', CASE WHEN count(*) = $2::bigint AND $2::bigint > 0
+                                      THEN rota.page_cursor((array_agg(r.name))[$2::integer]) END)::text
   FROM (SELECT j.name, j.source, j.description, j.handler, j.data, j.durable, j.priority, j.timeout_ms, j.max_attempts,
                j.requests_recovery,
                (SELECT count(*) FROM rota.trigger t WHERE t.job_id = j.id) AS triggers,
@@ -23,5 +27,5 @@ SELECT json_build_object('total', (SELECT count(*) FROM rota.job j WHERE j.name 
                     THEN json_strip_nulls(json_build_object('key', j.unique_key, 'until', j.unique_until,
                                                             'for_ms', j.unique_for_ms, 'on_conflict', j.unique_conflict))
                END AS "unique"
-          FROM rota.job j WHERE j.name = coalesce($1::text, j.name)
+          FROM rota.job j WHERE j.name = coalesce($1::text, j.name) AND ($4::json IS NULL OR j.name > $4::json->>0)
          ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

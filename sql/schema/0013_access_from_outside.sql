@@ -31,6 +31,7 @@ CREATE TABLE rota.audit (
     noun    text NOT NULL CHECK (noun IN ('job', 'trigger', 'run', 'node', 'source', 'all', 'token')),
     name    text NOT NULL,
     request json,
+    answer  json,
     before  json,
     after   json
 );
@@ -68,6 +69,15 @@ LANGUAGE sql STABLE AS $$
         WHEN 'token' THEN
             (SELECT json_build_object('tokens', count(*)) FROM rota.token t WHERE t.name = audit_state.name AND t.revoked_at IS NULL)
     END
+$$;
+
+-- ---- pages of lists ----
+
+-- Where the next page begins: the values of the last row that the list is sorted by, in letters that need no
+-- escape in a URL.
+CREATE FUNCTION rota.page_cursor(VARIADIC last_row text[]) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT translate(encode(convert_to(to_json(last_row)::text, 'UTF8'), 'base64'), '+/=' || chr(10), '-_')
 $$;
 
 -- ---- pages of GET /api/task ----
