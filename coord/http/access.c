@@ -164,10 +164,16 @@ bool web_access_cross_site(const struct web_request *request, const char **ret_w
     return origin != NULL && !same_host(origin, web_request_header(request, "Host"));
 }
 
+/* Addresses only: a name that begins like one may be anybody's. */
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
-           strncmp(address, "::ffff:127.", 11) == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, address, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, address, &v6) != 1)
+        return false;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
 }
 
 /* A name that somebody else lets point here (DNS rebinding) is none of ours. */

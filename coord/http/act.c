@@ -41,6 +41,14 @@ static void name_audit(struct web_act *act, const char *action, const char *noun
     act->audit.name = name;
 }
 
+/* What is not there is answered in the words of HTTP. Returns -1. */
+static int without_words(struct rota_error *error)
+{
+    if (error->code == ERROR_NOT_FOUND)
+        error->message[0] = '\0';
+    return -1;
+}
+
 /* A member of the body that is true. */
 static bool body_is_true(const struct web_act *act, const char *name)
 {
@@ -166,7 +174,7 @@ static int reset(struct web_act *act, struct rota_error *error)
     name_audit(act, "reset", act->name != NULL ? "trigger" : "all",
                act->name != NULL ? act->name : "all");
     if (reset_named(act->store, act->name, &options, &outcome, error) != 0)
-        return -1;
+        return without_words(error);
     reset_outcome_json(&outcome, &act->answer);
     reset_outcome_free(&outcome);
     return 0;
@@ -243,8 +251,8 @@ int web_act_reschedule(struct web_act *act, struct rota_error *error)
     if (failed == 0) {
         put_reschedule(act, &done);
         reschedule_free(&done);
-    } else if (error->code == ERROR_NOT_FOUND) {
-        error->message[0] = '\0';
+    } else {
+        without_words(error);
     }
     for (size_t i = 0; i < KEY_COUNT; i++)
         free(texts[i]);
@@ -263,11 +271,8 @@ static int delete (struct web_act *act, bool job, struct rota_error *error)
     name_audit(act, "delete", noun, act->name);
     int failed =
         (job ? remove_job : remove_trigger)(act->store, act->name, &options, &removal, error);
-    if (failed != 0) {
-        if (error->code == ERROR_NOT_FOUND)
-            error->message[0] = '\0';
-        return -1;
-    }
+    if (failed != 0)
+        return without_words(error);
     buffer_char(out, '{');
     put_text(out, "deleted", noun);
     put_text(out, "name", act->name);

@@ -37,6 +37,8 @@ def call(url, path, method="GET", body=None, token=None, headers=None, timeout=1
         sent["Authorization"] = f"Bearer {token}"
     if body is not None and not isinstance(body, (str, bytes)):
         body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode()
     if body is not None:
         sent.setdefault("Content-Type", "application/json")
     try:
