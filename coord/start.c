@@ -27,6 +27,8 @@ static int start_http(struct node *node, struct rota_error *error)
                                        .database_url = node->config->database_url,
                                        .schema = node->config->schema,
                                        .pooler = node->config->pooler,
+                                       .tls_cert = node->config->http_tls_cert,
+                                       .tls_key = node->config->http_tls_key,
                                        .log = &node->log};
     node->http = http_server_new(&config, error);
     if (node->http == NULL)

@@ -1,5 +1,6 @@
 /* The HTTP server's thread, its socket and what the coordinator tells it: see server.h. */
 #include "coord/http/inside.h"
+#include "coord/http/tls.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -88,6 +89,17 @@ static void on_request(struct evhttp_request *evhttp, void *arg)
     web_request_begin(arg, evhttp);
 }
 
+static void reload(struct http_server *server)
+{
+    struct rota_error error = {0};
+    if (web_tls_reload(server->tls, &error) == 0)
+        log_info(&server->log, "http certificate read again",
+                 LOG_TEXT("path", server->config.tls_cert));
+    else
+        log_error(&server->log, "http certificate stays as it was",
+                  LOG_TEXT("error", error.message));
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct http_server *server = arg;
@@ -96,8 +108,11 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
         log_warn(&server->log, "cannot read an eventfd", LOG_TEXT("error", strerror(errno)));
     pthread_mutex_lock(&server->lock);
-    bool stop = server->stop;
+    bool stop = server->stop, again = server->reload;
+    server->reload = false;
     pthread_mutex_unlock(&server->lock);
+    if (again && server->tls != NULL)
+        reload(server);
     web_actions_answer(server->actions);
     if (stop)
         event_base_loopbreak(server->base);
@@ -141,6 +156,25 @@ static struct store *open_store(struct http_server *server)
     return store_new(&config);
 }
 
+static int open_tls(struct http_server *server, struct rota_error *error)
+{
+    const char *cert = server->config.tls_cert, *key = server->config.tls_key;
+    if (cert == NULL && key == NULL)
+        return 0;
+    if (cert == NULL || key == NULL)
+        return error_set(error, ERROR_USAGE,
+                         "http_tls_cert and http_tls_key go together: %s is not given",
+                         cert == NULL ? "http_tls_cert" : "http_tls_key");
+    server->tls = web_tls_new(cert, key, error);
+    return server->tls != NULL ? 0 : -1;
+}
+
+static struct bufferevent *open_connection(void *arg)
+{
+    struct http_server *server = arg;
+    return web_tls_open(server->tls, server->base);
+}
+
 static void open_http(struct http_server *server)
 {
     server->http = evhttp_new(server->base);
@@ -151,7 +185,8 @@ static void open_http(struct http_server *server)
                                                  EVHTTP_REQ_DELETE | EVHTTP_REQ_PUT |
                                                  EVHTTP_REQ_PATCH | EVHTTP_REQ_OPTIONS);
     evhttp_set_gencb(server->http, on_request, server);
-    server->connections = web_connections_new(server->base, server->http, NULL, NULL);
+    server->connections = web_connections_new(server->base, server->http,
+                                              server->tls != NULL ? open_connection : NULL, server);
 }
 
 static int start(struct http_server *server, struct rota_error *error)
@@ -183,8 +218,9 @@ struct http_server *http_server_new(const struct http_config *config, struct rot
     event_add(server->wake, NULL);
     server->access = web_access_new();
     server->actions = web_actions_new(server);
+    int failed = open_tls(server, error);
     open_http(server);
-    if (bind_to(server, config->listen, error) == 0) {
+    if (failed == 0 && bind_to(server, config->listen, error) == 0) {
         server->store = open_store(server);
         if (start(server, error) == 0)
             return server;
@@ -207,6 +243,16 @@ void http_server_status(struct http_server *server, bool ready, const char *reas
     server->ready = ready;
     snprintf(server->reason, sizeof server->reason, "%s", reason != NULL ? reason : "");
     pthread_mutex_unlock(&server->lock);
+}
+
+void http_server_reload(struct http_server *server)
+{
+    if (server == NULL)
+        return;
+    pthread_mutex_lock(&server->lock);
+    server->reload = true;
+    pthread_mutex_unlock(&server->lock);
+    http_server_wake(server);
 }
 
 static void stop(struct http_server *server)
@@ -235,6 +281,7 @@ void http_server_free(struct http_server *server)
     web_connections_forget(server->connections);
     evhttp_free(server->http);
     web_connections_free(server->connections);
+    web_tls_free(server->tls);
     event_free(server->wake);
     close(server->wake_fd);
     event_base_free(server->base);
