@@ -185,6 +185,11 @@ void web_connection_writes(struct web_connection *connection)
     time_left(connection, WEB_WRITE_US);
 }
 
+void web_connection_took(struct web_connection *connection)
+{
+    event_del(connection->timer);
+}
+
 static void on_complete(struct evhttp_request *request, void *arg)
 {
     struct web_connection *connection = arg;

@@ -43,6 +43,8 @@ struct web_connection *web_connection_of(struct web_connections *connections,
                                          void *arg);
 /* The answer, or the next piece of it, is on its way: it may take WEB_WRITE_US. */
 void web_connection_writes(struct web_connection *connection);
+/* The piece was taken; the next one may take its time to come. */
+void web_connection_took(struct web_connection *connection);
 /* Nobody waits for its end any more; evhttp says when it is idle. */
 void web_connection_answered(struct web_connection *connection, struct evhttp_request *request);
 

@@ -30,6 +30,7 @@ static void on_taken(struct evhttp_connection *evhttp, void *arg)
 {
     struct web_request *request = arg;
     (void)evhttp;
+    web_connection_took(request->connection);
     request->next(request);
 }
 

@@ -136,9 +136,4 @@ BEGIN
     USING wanted_task, wanted_status, after_id, after_value;
 END $$;
 
-INSERT INTO rota.access (role, privilege) VALUES
-    ('reader', 'SELECT ON rota.audit'),
-    ('reader', 'EXECUTE ON FUNCTION rota.task_page(text, text, text, text, bigint, bigint, text, bigint)');
-SELECT rota.grant_access();
-
 INSERT INTO rota.schema_version (version, name, needs) VALUES (13, '0013_access_from_outside', 1);
