@@ -31,12 +31,17 @@ static void start(void)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 }
 
+/* From one address after the other: each has so many ports, which rest for a while after use. */
 static int open_client(void)
 {
+    static unsigned count;
     const struct timeval limit = {5, 0};
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + count++ / 8192 % 200);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fd >= 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    CHECK(bind(fd, (const struct sockaddr *)&from, sizeof from) == 0);
     CHECK(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
     return fd;
 }
@@ -52,7 +57,7 @@ static void tell(const void *data, size_t size)
         shutdown(fd, SHUT_WR);
     while (length < sizeof text && (got = recv(fd, text + length, sizeof text - length, 0)) > 0)
         length += (size_t)got;
-    CHECK(length == 0 || (length >= 7 && memcmp(text, "HTTP/1.", 7) == 0));
+    CHECK(length == 0 || (length >= 5 && memcmp(text, "HTTP/", 5) == 0));
     close(fd);
 }
 
