@@ -43,6 +43,7 @@ int cmd_cron(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_bench_worker(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* One line on stderr: "rota COMMAND: what, where, what would be right". Returns error->code. */

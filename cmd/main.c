@@ -39,6 +39,7 @@ static const struct command commands[] = {
     {"bench", cmd_bench, "measure this installation, on a scratch schema"},
     {"lock", cmd_lock, "run a command under a cluster lock"},
     {"cron", cmd_cron, "explain a cron expression and list its next occurrences"},
+    {"token", cmd_token, "tokens of the HTTP API: create, list, revoke"},
     {"settings", cmd_settings, "all settings, their values and where they came from"},
     {"version", cmd_version, "the version of this program"},
     {"help", cmd_help, "help on a command"},

@@ -395,6 +395,14 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     node_stop(node, false);
 }
 
+static void on_hangup(evutil_socket_t number, short what, void *arg)
+{
+    struct node *node = arg;
+    (void)number;
+    (void)what;
+    http_server_reload(node->http);
+}
+
 /* ---- chores of the leader ---- */
 
 static void on_chore_done(void *arg, const struct store_answer *answer)
@@ -507,6 +515,7 @@ static void node_free(struct node *node)
     for (int i = 0; i < 2; i++)
         if (node->signals[i] != NULL)
             event_free(node->signals[i]);
+    event_free(node->hangup);
     member_end(node);
     workers_free(node->workers);
     store_free(node->work);
@@ -549,6 +558,8 @@ static void node_init(struct node *node, const struct node_config *config)
     node->signals[1] = evsignal_new(node->base, SIGINT, on_signal, node);
     for (int i = 0; i < 2; i++)
         event_add(node->signals[i], NULL);
+    node->hangup = evsignal_new(node->base, SIGHUP, on_hangup, node);
+    event_add(node->hangup, NULL);
     name_connections(node);
     wake_new(node);
     acquire_new(node);

@@ -68,6 +68,7 @@ struct node {
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
     struct event *signals[2];
+    struct event *hangup; /* SIGHUP: files are read again */
     struct event *grace;
     struct event *chores;
     int64_t next_sweep_boot_us; /* of the leader, over the lanes */

@@ -2,9 +2,9 @@
 # tests/run.sh; nothing is installed that is there already.
 # shellcheck shell=sh
 
-packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev libcjson-dev uthash-dev"
+packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev zlib1g-dev libcjson-dev uthash-dev"
 packages_run="postgresql tzdata curl"
-packages_test="libcmocka-dev iproute2 nftables pgbouncer python3 python3-pytest python3-psycopg nodejs procps spin"
+packages_test="libcmocka-dev iproute2 jq nftables pgbouncer python3 python3-pytest python3-psycopg nodejs openssl procps spin"
 packages_full="valgrind clang libclang-rt-dev"
 
 say() { printf '%s\n' "$*"; }
