@@ -250,6 +250,7 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
     }
     struct receipt *receipt =
         runs_receipt(node->runs, row_int64(answer->result, 0, 0), (uint32_t)count);
+    observe_count(node, OBSERVE_CLAIMED, (size_t)count);
     a->fleet_revision = row_int64(answer->result, 0, 15);
     bool rated = false;
     for (int row = 0; row < count; row++) {
@@ -376,6 +377,7 @@ static void on_fired(void *arg, const struct store_answer *answer)
         return;
     struct run *runs[NODE_CLAIM_MAX];
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
+    observe_fired(node, a->fire);
     if (a->fire->later_count > 0)
         wake_next(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING, node_database_now(node));
     if (a->fire->rated)

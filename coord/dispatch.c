@@ -106,8 +106,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
         run->started_us = now;
         free(run->job_data);
         free(run->checkpoint);
-        free(run->traceparent);
-        run->job_data = run->checkpoint = run->traceparent = NULL;
+        run->job_data = run->checkpoint = NULL;
     }
     buffer_free(&first);
     buffer_free(&second);
@@ -156,11 +155,17 @@ static void dispatch(struct node *node, struct run *run)
 
 void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
+    size_t begun = 0;
     for (size_t i = 0; i < count; i++) {
-        assert(runs[i]->place == RUN_CLAIMED && runs[i]->job != NULL);
-        if (runs[i]->fenced)
-            runs_remove(node->runs, runs[i]); /* taken from us while its definition was loaded */
-        else
-            dispatch(node, runs[i]);
+        struct run *run = runs[i];
+        assert(run->place == RUN_CLAIMED && run->job != NULL);
+        if (run->fenced) {
+            runs_remove(node->runs, run); /* taken from us while its definition was loaded */
+            continue;
+        }
+        dispatch(node, run);
+        if (run->place == RUN_AT_WORKER)
+            runs[begun++] = run;
     }
+    observe_begun(node, runs, begun);
 }

@@ -5,10 +5,12 @@
 #include "coord/node.h"
 
 #include "base/clock.h"
+#include "base/log_repeat.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "coord/cluster_lock.h"
 #include "coord/http/server.h"
+#include "coord/metrics.h"
 #include "coord/node_lock.h"
 #include "coord/note.h"
 #include "coord/schedule/zone.h"
@@ -36,6 +38,7 @@ void node_move(struct node *node, enum node_event event)
     node->state = (enum node_state)row->to;
     log_info(&node->log, "node state", LOG_TEXT("from", node_machine.states[row->from]),
              LOG_TEXT("to", node_machine.states[row->to]), LOG_TEXT("why", row->why));
+    observe_moved(node, node_machine.states[row->to], row->why);
     node_status(node);
     member_announce(node);
 }
@@ -80,6 +83,8 @@ static const char *why_not_ready(const struct node *node)
 
 void node_status(struct node *node)
 {
+    metrics_sample(node);
+    log_repeats_flush(&node->log, clock_monotonic_us());
     if (node->http == NULL)
         return;
     const char *reason = why_not_ready(node);
@@ -93,6 +98,7 @@ static void on_session_ready(void *arg)
     struct node *node = arg;
     if (node->state != NODE_UNINITIALISED)
         log_info(&node->log, "database is back", LOG_TEXT("connection", "session"));
+    metrics_connected(node, "session");
     member_session_ready(node);
     cluster_locks_session_ready(node->locks);
     node_status(node);
@@ -131,6 +137,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    metrics_connected(node, "work");
     server_meet(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
@@ -528,6 +535,8 @@ static void node_free(struct node *node)
     definitions_free(node->definitions);
     zone_cache_free(node->zones);
     http_server_free(node->http);
+    metrics_free(node->metrics);
+    log_repeats_free(node->log.repeats);
     event_base_free(node->base);
 }
 
@@ -543,7 +552,10 @@ static void node_init(struct node *node, const struct node_config *config)
 {
     *node = (struct node){.config = config, .log = *config->log};
     node->log.node = config->node_name;
+    node->log.repeats = log_repeats_new();
     node->lock_class = lock_class(config);
+    node->metrics = metrics_new();
+    observe_init(node, observers_table, observers_count);
     node->base = event_base_new();
     node->zones = zone_cache_new();
     node->definitions = definitions_new(node->zones, config->misfire_threshold_us);

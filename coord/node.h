@@ -15,6 +15,7 @@
 #include "coord/flow.h"
 #include "coord/lifecycle.h"
 #include "coord/member.h"
+#include "coord/observe.h"
 #include "coord/queue.h"
 #include "coord/run.h"
 #include "store/store.h"
@@ -33,6 +34,7 @@ struct after;
 struct cancels;
 struct busy;
 struct sweep;
+struct metrics;
 
 struct node {
     const struct node_config *config;
@@ -61,6 +63,8 @@ struct node {
     struct cancels *cancels;
     struct busy *busy;
     struct sweep *sweep;
+    struct observers observers;
+    struct metrics *metrics;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
     struct event *signals[2];

@@ -5,6 +5,8 @@
  */
 #include "coord/apply.h"
 #include "coord/http/server.h"
+#include "coord/http/watch.h"
+#include "coord/metrics.h"
 #include "coord/node.h"
 #include "coord/reset.h"
 
@@ -22,7 +24,11 @@ static int start_http(struct node *node, struct rota_error *error)
 {
     if (strcmp(node->config->http_listen, "none") == 0)
         return 0;
-    node->http = http_server_new(node->config->http_listen, error);
+    const struct http_sources sources = {.log = &node->log,
+                                         .metrics = metrics_set(node->metrics),
+                                         .database_url = node->config->database_url,
+                                         .schema = node->config->schema};
+    node->http = http_server_new(node->config->http_listen, &sources, error);
     if (node->http == NULL)
         return -1;
     node->http_url = http_server_url(node->http);

@@ -1,6 +1,8 @@
 /* /healthz and /readyz on a thread of their own: see server.h. */
 #include "coord/http/server.h"
 
+#include "coord/http/watch.h"
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -29,6 +31,7 @@ struct http_server {
     struct event_base *base;
     struct evhttp *http;
     struct event *stop_event;
+    struct http_watch *watch;
     int stop_fd;
     pthread_t thread;
     char *url;
@@ -159,7 +162,8 @@ static int bind_to(struct http_server *server, const char *listen, struct rota_e
     return 0;
 }
 
-struct http_server *http_server_new(const char *listen, struct rota_error *error)
+struct http_server *http_server_new(const char *listen, const struct http_sources *sources,
+                                    struct rota_error *error)
 {
     struct http_server *server = mem_alloc(sizeof *server);
     pthread_mutex_init(&server->lock, NULL);
@@ -173,6 +177,8 @@ struct http_server *http_server_new(const char *listen, struct rota_error *error
     evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
     evhttp_set_cb(server->http, "/healthz", on_healthz, server);
     evhttp_set_cb(server->http, "/readyz", on_readyz, server);
+    server->watch = http_watch_new(server->base, sources);
+    evhttp_set_cb(server->http, "/metrics", http_watch_metrics, server->watch);
     evhttp_set_gencb(server->http, on_other, server);
     server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->stop_event = event_new(server->base, server->stop_fd, EV_READ, on_stop, server);
@@ -220,6 +226,7 @@ void http_server_free(struct http_server *server)
         if (write(server->stop_fd, &one, sizeof one) == sizeof one)
             pthread_join(server->thread, NULL);
     }
+    http_watch_free(server->watch);
     evhttp_free(server->http);
     event_free(server->stop_event);
     close(server->stop_fd);

@@ -10,10 +10,12 @@
 #include <stdbool.h>
 
 struct http_server;
+struct http_sources; /* watch.h */
 
 /* Binds "host:port" (port 0: the kernel chooses) and serves. NULL with error, e.g. a port in use.
  */
-struct http_server *http_server_new(const char *listen, struct rota_error *error);
+struct http_server *http_server_new(const char *listen, const struct http_sources *sources,
+                                    struct rota_error *error);
 const char *http_server_url(const struct http_server *server); /* http://127.0.0.1:8300 */
 
 /* Called by the coordinator at every beat: that it turns, and whether it is ready (reason: why
