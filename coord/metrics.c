@@ -8,6 +8,7 @@
 #include "coord/observe.h"
 
 #include "base/clock.h"
+#include "base/log_repeat.h"
 #include "base/memory.h"
 
 #include <stdio.h>
@@ -309,6 +310,7 @@ void metrics_sample(struct node *node)
         metric_put(only(metrics, METRIC_CLOCK_OFFSET), node_database_now(node) - clock_wall_us());
     metric_put(only(metrics, METRIC_OBSERVER_FAILURES), node->observers.failures);
     metric_put(only(metrics, METRIC_LINES_SUPPRESSED), log_suppressed(&node->log));
+    log_repeats_flush(&node->log, clock_monotonic_us());
 }
 
 void metrics_connected(struct node *node, const char *connection)

@@ -5,14 +5,15 @@
 #include "coord/node.h"
 
 #include "base/clock.h"
-#include "base/log_repeat.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "coord/cluster_lock.h"
+#include "coord/events.h"
 #include "coord/http/server.h"
 #include "coord/metrics.h"
 #include "coord/node_lock.h"
 #include "coord/note.h"
+#include "coord/reload.h"
 #include "coord/schedule/zone.h"
 
 #include <assert.h>
@@ -84,7 +85,6 @@ static const char *why_not_ready(const struct node *node)
 void node_status(struct node *node)
 {
     metrics_sample(node);
-    log_repeats_flush(&node->log, clock_monotonic_us());
     if (node->http == NULL)
         return;
     const char *reason = why_not_ready(node);
@@ -100,6 +100,7 @@ static void on_session_ready(void *arg)
         log_info(&node->log, "database is back", LOG_TEXT("connection", "session"));
     metrics_connected(node, "session");
     member_session_ready(node);
+    events_ready(node);
     cluster_locks_session_ready(node->locks);
     node_status(node);
 }
@@ -169,8 +170,10 @@ static void on_failed(void *arg, const struct rota_error *error)
 static void on_notified(void *arg, const char *payload)
 {
     struct node *node = arg;
-    if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
-        !queue_notified(node, payload) && node->state == NODE_RUNNING)
+    if (strcmp(payload, "event") == 0)
+        events_told(node);
+    else if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
+             !queue_notified(node, payload) && node->state == NODE_RUNNING)
         wake_notified(node, payload);
 }
 
@@ -518,7 +521,7 @@ static void node_free(struct node *node)
         event_free(node->grace);
     if (node->chores != NULL)
         event_free(node->chores);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (node->signals[i] != NULL)
             event_free(node->signals[i]);
     member_end(node);
@@ -535,8 +538,7 @@ static void node_free(struct node *node)
     definitions_free(node->definitions);
     zone_cache_free(node->zones);
     http_server_free(node->http);
-    metrics_free(node->metrics);
-    log_repeats_free(node->log.repeats);
+    observers_free(node);
     event_base_free(node->base);
 }
 
@@ -552,10 +554,7 @@ static void node_init(struct node *node, const struct node_config *config)
 {
     *node = (struct node){.config = config, .log = *config->log};
     node->log.node = config->node_name;
-    node->log.repeats = log_repeats_new();
     node->lock_class = lock_class(config);
-    node->metrics = metrics_new();
-    observe_init(node, observers_table, observers_count);
     node->base = event_base_new();
     node->zones = zone_cache_new();
     node->definitions = definitions_new(node->zones, config->misfire_threshold_us);
@@ -564,12 +563,14 @@ static void node_init(struct node *node, const struct node_config *config)
     node->chores = evtimer_new(node->base, on_chores, node);
     node->signals[0] = evsignal_new(node->base, SIGTERM, on_signal, node);
     node->signals[1] = evsignal_new(node->base, SIGINT, on_signal, node);
-    for (int i = 0; i < 2; i++)
+    node->signals[2] = evsignal_new(node->base, SIGHUP, reload_on_signal, node);
+    for (int i = 0; i < 3; i++)
         event_add(node->signals[i], NULL);
     name_connections(node);
     wake_new(node);
     acquire_new(node);
     complete_new(node);
+    observers_new(node);
     notes_new(node);
     queue_new(node);
     node_locks_new(node);
@@ -590,6 +591,7 @@ int node_main(const struct node_config *config)
     }
     if (cluster_locks_count(node.locks) > 0)
         end_locks(&node);
+    events_end(&node);
     leave(&node);
     log_info(&node.log, "stopped", LOG_INT("exit_code", node.exit_code));
     int exit_code = node.exit_code;

@@ -35,6 +35,7 @@ struct cancels;
 struct busy;
 struct sweep;
 struct metrics;
+struct events;
 
 struct node {
     const struct node_config *config;
@@ -65,9 +66,10 @@ struct node {
     struct sweep *sweep;
     struct observers observers;
     struct metrics *metrics;
+    struct events *events;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
-    struct event *signals[2];
+    struct event *signals[3];
     struct event *grace;
     struct event *chores;
     int64_t next_sweep_boot_us; /* of the leader, over the lanes */

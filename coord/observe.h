@@ -70,8 +70,9 @@ struct observers {
     int64_t failures;
 };
 
-extern const struct observer observers_table[];
-extern const size_t observers_count;
+/* observers.c: all that a node has, with what they keep. */
+void observers_new(struct node *node);
+void observers_free(struct node *node);
 
 void observe_init(struct node *node, const struct observer *table, size_t count);
 

@@ -104,6 +104,7 @@ static const struct field fields[] = {
     {"trigger", FIELD_TEXT, AT(trigger), T(RUN), 0},
     {"fire_time", FIELD_TEXT, AT(fire_time), T(RUN), 0},
     {"scheduled_time", FIELD_TEXT, AT(scheduled_time), T(RUN), 0},
+    {"traceparent", FIELD_TEXT, AT(traceparent), T(RUN), 0},
     {"attempt", FIELD_INT, AT(attempt), T(RUN), 0},
     {"recovering", FIELD_BOOL, AT(recovering), T(RUN), 0},
     {"missed", FIELD_INT, AT(missed), T(RUN), 0},

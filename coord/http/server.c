@@ -179,6 +179,7 @@ struct http_server *http_server_new(const char *listen, const struct http_source
     evhttp_set_cb(server->http, "/readyz", on_readyz, server);
     server->watch = http_watch_new(server->base, sources);
     evhttp_set_cb(server->http, "/metrics", http_watch_metrics, server->watch);
+    evhttp_set_cb(server->http, "/api/events", http_watch_events, server->watch);
     evhttp_set_gencb(server->http, on_other, server);
     server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->stop_event = event_new(server->base, server->stop_fd, EV_READ, on_stop, server);

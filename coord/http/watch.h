@@ -24,5 +24,6 @@ void http_watch_free(struct http_watch *watch); /* before the server's evhttp; N
 
 /* Handlers of evhttp; arg is the watch. */
 void http_watch_metrics(struct evhttp_request *request, void *arg);
+void http_watch_events(struct evhttp_request *request, void *arg); /* streams until it is left */
 
 #endif

@@ -268,4 +268,19 @@ BEGIN
     RETURN QUERY SELECT f.numbers, f.at, f.took FROM rota.fleet_reading f;
 END $$;
 
+-- ---- traces ----
+
+-- W3C trace context of version 00, as it is handed to workers: what they could not read is refused where it is said.
+CREATE FUNCTION rota.traceparent_check(traceparent text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF traceparent !~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' OR traceparent ~ '^00-(0{32}|.{32}-0{16})' THEN
+        RAISE EXCEPTION 'traceparent "%" is no trace context: it looks like 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+              left(traceparent, 100) USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN true;
+END $$;
+ALTER TABLE rota.run_extra ADD CONSTRAINT run_extra_traceparent
+    CHECK (traceparent IS NULL OR rota.traceparent_check(traceparent)) NOT VALID;
+
 INSERT INTO rota.schema_version (version, name, needs) VALUES (14, '0014_events', 1);
