@@ -25,7 +25,8 @@ struct scrape {
     struct metric_set *cluster, *process;
     struct list askers;
     struct event *limit;
-    int64_t read_boot_us; /* when the newest answer came, good or bad; 0: never */
+    int64_t next_boot_us; /* nothing is read before */
+    int64_t rest_us;      /* after the newest answer */
     bool known;           /* there is a reading */
     bool reading;
 };
@@ -60,6 +61,7 @@ struct scrape *scrape_new(struct event_base *base, struct store *serve,
     struct scrape *scrape = mem_alloc(sizeof *scrape);
     scrape->serve = serve;
     scrape->node = node;
+    scrape->rest_us = SCRAPE_FRESH_US;
     scrape->cluster = metric_set_new(cluster_table, CLUSTER_METRIC_COUNT);
     scrape->process = metric_set_new(process_table, PROCESS_METRIC_COUNT);
     list_init(&scrape->askers);
@@ -112,11 +114,15 @@ static void on_read(void *arg, const struct store_answer *answer)
 {
     struct scrape *scrape = arg;
     scrape->reading = false;
-    scrape->read_boot_us = clock_boot_us();
-    if (answer->error != NULL)
+    if (answer->error != NULL) {
         metric_add(metric_child(scrape->cluster, CLUSTER_READING_FAILURES, NULL, NULL), 1);
-    else
+        scrape->rest_us =
+            scrape->rest_us < SCRAPE_REST_MAX_US / 2 ? scrape->rest_us * 2 : SCRAPE_REST_MAX_US;
+    } else {
         take_reading(scrape, answer->result);
+        scrape->rest_us = SCRAPE_FRESH_US;
+    }
+    scrape->next_boot_us = clock_boot_us() + scrape->rest_us;
     answer_all(scrape);
 }
 
@@ -131,7 +137,7 @@ static void read_cluster(struct scrape *scrape)
 
 static bool is_fresh(const struct scrape *scrape)
 {
-    return scrape->read_boot_us != 0 && clock_boot_us() - scrape->read_boot_us < SCRAPE_FRESH_US;
+    return clock_boot_us() < scrape->next_boot_us;
 }
 
 void scrape_ask(struct scrape *scrape, void (*ready)(void *arg), void *arg)

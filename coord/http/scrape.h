@@ -9,7 +9,9 @@
 #include "base/metric.h"
 
 #define SCRAPE_FRESH_US INT64_C(5000000) /* a reading of the cluster is good for so long */
-#define SCRAPE_WAIT_US  INT64_C(2000000) /* a scrape waits for a new one at most so long */
+#define SCRAPE_REST_MAX_US                                                                         \
+    INT64_C(300000000)                  /* between readings that fail: twice as long each time */
+#define SCRAPE_WAIT_US INT64_C(2000000) /* a scrape waits for a new one at most so long */
 
 struct event_base;
 struct store;
