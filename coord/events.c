@@ -25,6 +25,7 @@
 struct group_key {
     const char *kind, *status, *outcome;
     const struct job *job;
+    int64_t part; /* of the batch: what was put back and begun again is in the next one */
 };
 
 struct group {
@@ -43,6 +44,8 @@ struct events {
     int64_t changes, lost;
     struct buffer batch; /* on its way, or waiting to be sent again */
     int64_t batch_changes, batch_number;
+    int64_t part;
+    bool part_put_back; /* something of this part was put back */
     bool out, again, told;
     int64_t next_chore_boot_us; /* while it leads */
 };
@@ -68,6 +71,8 @@ static void groups_free(struct events *events)
         free(group);
     }
     events->last = NULL;
+    events->part = 0;
+    events->part_put_back = false;
 }
 
 void events_free(struct node *node)
@@ -121,11 +126,25 @@ static struct group *group_of(struct events *events, const struct group_key *key
     return events->last = group;
 }
 
+/* In the order in which they are told, which a run's own events never go against in one part. */
+static const char *const run_kinds[] = {"run.started", "run.put_back", "run.finished"};
+
+static void choose_part(struct events *events, const char *kind)
+{
+    if (kind == run_kinds[0] && events->part_put_back) {
+        events->part++;
+        events->part_put_back = false;
+    }
+    events->part_put_back = events->part_put_back || kind == run_kinds[1];
+}
+
 static void add_run(struct events *events, const char *kind, const struct run *run,
                     const char *status, const char *outcome)
 {
     struct group_key key;
+    choose_part(events, kind);
     memset(&key, 0, sizeof key);
+    key.part = events->part;
     key.kind = kind;
     key.status = status;
     key.outcome = outcome;
@@ -232,13 +251,12 @@ static void add_runs(struct events *events, const struct observation *seen)
 {
     for (size_t i = 0; i < seen->count; i++) {
         if (seen->point == OBSERVE_TO_BE_EXECUTED) {
-            add_run(events, "run.started", seen->runs[i], NULL, NULL);
+            add_run(events, run_kinds[0], seen->runs[i], NULL, NULL);
             continue;
         }
         const struct finished *end = seen->ends[i];
         bool over = seen->point == OBSERVE_COMPLETED;
-        add_run(events, over ? "run.finished" : "run.put_back", end->run, end->status,
-                end->outcome);
+        add_run(events, run_kinds[over ? 2 : 1], end->run, end->status, end->outcome);
         if (over)
             add_effects(events, end);
     }
@@ -298,29 +316,41 @@ int events_observe(struct node *node, const struct observation *seen, struct rot
 
 /* ---- writing ---- */
 
+static void put_group(struct buffer *out, const struct group *group)
+{
+    buffer_format(out, "%s\t{", group->key.kind);
+    put_member(out, "job", group->job != NULL ? group->job->name : NULL);
+    if (group->key.status != NULL) {
+        buffer_char(out, ',');
+        put_member(out, "status", group->key.status);
+    }
+    if (group->key.outcome != NULL) {
+        buffer_char(out, ',');
+        put_member(out, "outcome", group->key.outcome);
+    }
+    buffer_string(out, "}\t");
+    buffer_append(out, group->ids.data, group->ids.length);
+    buffer_char(out, '\n');
+}
+
+static void put_groups(struct buffer *out, const struct events *events)
+{
+    struct group *group, *next;
+    for (int64_t part = 0; part <= events->part; part++)
+        for (size_t kind = 0; kind < sizeof run_kinds / sizeof *run_kinds; kind++)
+            HASH_ITER (hh, events->groups, group, next)
+                if (group->key.part == part && group->key.kind == run_kinds[kind])
+                    put_group(out, group);
+}
+
 static void make_batch(struct events *events)
 {
     struct buffer *out = &events->batch;
-    struct group *group, *next;
     buffer_clear(out);
     if (events->lost > 0)
         buffer_format(out, "events.lost\t{\"changes\":%lld}\t\n", (long long)events->lost);
     events->batch_changes = events->changes + (events->lost > 0);
-    HASH_ITER (hh, events->groups, group, next) {
-        buffer_format(out, "%s\t{", group->key.kind);
-        put_member(out, "job", group->job != NULL ? group->job->name : NULL);
-        if (group->key.status != NULL) {
-            buffer_char(out, ',');
-            put_member(out, "status", group->key.status);
-        }
-        if (group->key.outcome != NULL) {
-            buffer_char(out, ',');
-            put_member(out, "outcome", group->key.outcome);
-        }
-        buffer_string(out, "}\t");
-        buffer_append(out, group->ids.data, group->ids.length);
-        buffer_char(out, '\n');
-    }
+    put_groups(out, events);
     if (events->lines.length > 0)
         buffer_append(out, events->lines.data, events->lines.length);
     if (out->length > 0)

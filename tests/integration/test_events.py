@@ -61,6 +61,9 @@ def test_every_run_of_several_nodes_is_told_once_and_in_one_order(rota, read):
         events.wait("run.finished", len(runs), limit=60)
         for kind in ("run.started", "run.finished"):
             assert sorted(event["run"] for event in events.of(kind)) == sorted(runs)
+        told = [(data["run"], kind) for _, kind, data in events.seen if kind.startswith("run.")]
+        place = {event: number for number, event in enumerate(told)}
+        assert all(place[run, "run.started"] < place[run, "run.finished"] for run in runs)
         assert places(events.ids()) == sorted(set(places(events.ids())))
     same = [[seen for seen in events.seen if seen[1].startswith("run.")] for events in readers]
     assert same[0] == same[1] == same[2]
