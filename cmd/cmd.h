@@ -36,6 +36,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_standby(int argc, char **argv);
 int cmd_resume_node(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_lock(int argc, char **argv);

@@ -35,6 +35,7 @@ static const struct command commands[] = {
     {"resume-node", cmd_resume_node, "it fires again"},
     {"evict", cmd_evict, "a node is declared dead, now"},
     {"explain", cmd_explain, "why a run or a trigger has not run"},
+    {"top", cmd_top, "nodes, rates, what waits, runs and fails, drawn again and again"},
     {"doctor", cmd_doctor, "what hurts, or will: server, connections, nodes, work"},
     {"bench", cmd_bench, "measure this installation, on a scratch schema"},
     {"lock", cmd_lock, "run a command under a cluster lock"},

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct rota_error;
 struct worker_pool_config;
 
 struct node_config {
@@ -51,11 +52,15 @@ struct node_config {
     bool standby;  /* initialise and register, but do not fire */
     bool log_runs; /* one info line per finished run */
     const struct log *log;
+    /* On SIGHUP: the settings that may change while it runs. -1 with error: they cannot be read. */
+    int (*reload)(void *arg, enum log_level *ret_level, struct rota_error *error); /* or NULL */
+    void *reload_arg;
 };
 
 /*
  * The whole life of a node, from connecting to SIGTERM and drain: returns the exit code. Blocks in
- * the event loop. Installs handlers for SIGTERM and SIGINT (first: drain, second: hurry).
+ * the event loop. Installs handlers for SIGTERM and SIGINT (first: drain, second: hurry)
+ * and SIGHUP (reads the settings again).
  */
 int node_main(const struct node_config *config);
 

@@ -5,6 +5,7 @@
  */
 #include "coord/apply.h"
 #include "coord/http/server.h"
+#include "coord/metrics.h"
 #include "coord/node.h"
 #include "coord/reset.h"
 
@@ -29,6 +30,7 @@ static int start_http(struct node *node, struct rota_error *error)
                                        .pooler = node->config->pooler,
                                        .tls_cert = node->config->http_tls_cert,
                                        .tls_key = node->config->http_tls_key,
+                                       .metrics = metrics_set(node->metrics),
                                        .log = &node->log};
     node->http = http_server_new(&config, error);
     if (node->http == NULL)

@@ -16,6 +16,8 @@
 #include <event2/http.h>
 #include <pthread.h>
 
+struct event_hub;   /* event_stream.c */
+struct scrape;      /* scrape.c */
 struct web_access;  /* tokens that are known, clients that failed: access.c */
 struct web_actions; /* the thread of actions: action.c */
 struct web_gzip;    /* compress.c */
@@ -29,6 +31,8 @@ struct http_server {
     struct web_connections *connections;
     struct store *store;  /* the serve connection */
     struct list requests; /* not answered yet */
+    struct scrape *scrape;
+    struct event_hub *events;
     struct web_access *access;
     struct web_actions *actions;
     struct web_tls *tls; /* NULL: plain */

@@ -5,6 +5,11 @@
 #include "coord/http/routes.h"
 
 const struct web_route *const web_route_tables[] = {
-    web_health_routes, web_task_routes,    web_list_routes,
-    web_action_routes, web_openapi_routes, NULL,
+    web_health_routes,
+    web_task_routes,
+    web_list_routes,
+    web_action_routes,
+    web_watch_routes,
+    web_openapi_routes,
+    NULL,
 };

@@ -8,6 +8,7 @@ extern const struct web_route web_health_routes[];  /* health.c */
 extern const struct web_route web_task_routes[];    /* task_routes.c */
 extern const struct web_route web_list_routes[];    /* list_routes.c */
 extern const struct web_route web_action_routes[];  /* action_routes.c */
+extern const struct web_route web_watch_routes[];   /* watch_routes.c */
 extern const struct web_route web_openapi_routes[]; /* openapi.c */
 
 /* openapi_schemas.c: the schemas of answers, as members of a JSON object. */

@@ -1,5 +1,7 @@
 /* The HTTP server's thread, its socket and what the coordinator tells it: see server.h. */
+#include "coord/http/event_stream.h"
 #include "coord/http/inside.h"
+#include "coord/http/scrape.h"
 #include "coord/http/tls.h"
 
 #include "base/clock.h"
@@ -92,6 +94,9 @@ static void on_request(struct evhttp_request *evhttp, void *arg)
 static void reload(struct http_server *server)
 {
     struct rota_error error = {0};
+    log_set_level(&server->log, log_level(server->config.log));
+    if (server->tls == NULL)
+        return;
     if (web_tls_reload(server->tls, &error) == 0)
         log_info(&server->log, "http certificate read again",
                  LOG_TEXT("path", server->config.tls_cert));
@@ -111,7 +116,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     bool stop = server->stop, again = server->reload;
     server->reload = false;
     pthread_mutex_unlock(&server->lock);
-    if (again && server->tls != NULL)
+    if (again)
         reload(server);
     web_actions_answer(server->actions);
     if (stop)
@@ -145,8 +150,9 @@ static struct store *open_store(struct http_server *server)
         .role_name = "serve",
         .application_name = name,
         .pooler = server->config.pooler,
+        .writes = true,
         .options =
-            "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=5s "
+            "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=10s -c lock_timeout=5s "
             "-c idle_in_transaction_session_timeout=5s -c random_page_cost=1.1 "
             "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
             "-c tcp_user_timeout=5000 -c client_connection_check_interval=1s",
@@ -222,6 +228,8 @@ struct http_server *http_server_new(const struct http_config *config, struct rot
     open_http(server);
     if (failed == 0 && bind_to(server, config->listen, error) == 0) {
         server->store = open_store(server);
+        server->scrape = scrape_new(server->base, server->store, config->metrics);
+        server->events = event_hub_new(server->base, server->store);
         if (start(server, error) == 0)
             return server;
     }
@@ -266,17 +274,30 @@ static void stop(struct http_server *server)
     pthread_join(server->thread, NULL);
 }
 
+/* Readers of events are told that this node stops: that leaves now or not at all. */
+static void end_events(struct http_server *server)
+{
+    if (server->events == NULL)
+        return;
+    event_hub_end(server->events);
+    for (int turn = 0; turn < 3; turn++)
+        event_base_loop(server->base, EVLOOP_NONBLOCK);
+}
+
 void http_server_free(struct http_server *server)
 {
     if (server == NULL)
         return;
     stop(server);
+    end_events(server);
     web_actions_free(server->actions);
     store_free(server->store);
+    scrape_free(server->scrape);
     LIST_EACH (&server->requests, struct web_request, link, request) {
         request->connection = NULL;
         web_request_end(request);
     }
+    event_hub_free(server->events);
     web_access_free(server->access);
     web_connections_forget(server->connections);
     evhttp_free(server->http);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 struct http_server;
+struct metric_set;
 
 /* The texts are the caller's and stay for as long as the server. */
 struct http_config {
@@ -21,7 +22,8 @@ struct http_config {
     const char *database_url;
     const char *schema;
     enum store_pooler pooler;
-    const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
+    const char *tls_cert, *tls_key;   /* PEM files; NULL: no TLS */
+    const struct metric_set *metrics; /* the node's own */
     const struct log *log;
 };
 
@@ -32,7 +34,8 @@ const char *http_server_url(const struct http_server *server); /* http://127.0.0
 /* Called by the coordinator at every beat: that it turns, and whether it is ready (reason: why
  * not). */
 void http_server_status(struct http_server *server, bool ready, const char *reason);
-void http_server_reload(struct http_server *server); /* the files of TLS anew; NULL is fine */
+void http_server_reload(
+    struct http_server *server); /* level of the log, files of TLS; NULL is fine */
 
 void http_server_free(struct http_server *server); /* stops the thread; NULL is fine */
 

@@ -4,6 +4,7 @@
 #include "coord/http/inside.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 
 bool web_stream_begin(struct web_request *request, const char *type)
 {
@@ -17,6 +18,8 @@ bool web_stream_begin(struct web_request *request, const char *type)
         web_request_end(request);
         return false;
     }
+    struct evhttp_connection *connection = evhttp_request_get_connection(request->evhttp);
+    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(connection), NULL, NULL);
     if (web_gzip_wanted(request)) {
         request->gzip = web_gzip_new();
         evhttp_add_header(headers, "Content-Encoding", "gzip");
