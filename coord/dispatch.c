@@ -200,5 +200,4 @@ void dispatch_runs(struct node *node, struct run **runs, size_t count)
             runs[begun++] = run;
     }
     observe_begun(node, runs, begun);
-    observe_begun(node, runs, begun);
 }
