@@ -77,9 +77,14 @@ static int tell_failed(const struct reset_outcome *outcome, struct rota_error *e
 static int run(struct client *client, void *arg, struct rota_error *error)
 {
     const struct options *options = arg;
-    const struct apply_options how = {.base = client->base, .wait_us = options->wait_us};
+    struct audit audit = client_audit(client, "reset", options->name != NULL ? "trigger" : "all",
+                                      options->name != NULL ? options->name : "all");
+    const struct apply_options how = {.base = client->base,
+                                      .wait_us = options->wait_us,
+                                      .audit = client_audits(client) ? &audit : NULL};
     struct reset_outcome outcome = {0};
     int failed = reset_named(client->store, options->name, &how, &outcome, error);
+    audit_free(&audit);
     if (failed != 0 && error->code == ERROR_NOT_FOUND)
         client_unknown(client, "trigger", options->name, error);
     if (failed != 0)

@@ -345,3 +345,9 @@ int web_act_resume_node(struct web_act *act, struct rota_error *error)
 {
     return ask_node(act, "run", error);
 }
+
+/* The others see what it had and take it over; that is not waited for. */
+int web_act_evict(struct web_act *act, struct rota_error *error)
+{
+    return ask_node(act, "evict", error);
+}

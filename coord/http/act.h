@@ -19,11 +19,15 @@ int web_act_delete_trigger(struct web_act *act, struct rota_error *error);
 int web_act_drain(struct web_act *act, struct rota_error *error);
 int web_act_standby(struct web_act *act, struct rota_error *error);
 int web_act_resume_node(struct web_act *act, struct rota_error *error);
+int web_act_evict(struct web_act *act, struct rota_error *error);
 
 int web_act_fire_job(struct web_act *act, struct rota_error *error);
 int web_act_fire_trigger(struct web_act *act, struct rota_error *error);
 int web_act_enqueue(struct web_act *act, struct rota_error *error);
 int web_act_cancel(struct web_act *act, struct rota_error *error);
 int web_act_retry(struct web_act *act, struct rota_error *error);
+int web_act_discard(struct web_act *act, struct rota_error *error);
+int web_act_cancel_job(struct web_act *act, struct rota_error *error);
+int web_act_retry_job(struct web_act *act, struct rota_error *error);
 
 #endif

@@ -312,15 +312,10 @@ int web_act_cancel(struct web_act *act, struct rota_error *error)
     return failed;
 }
 
-/* A row of run_again.sql. */
-static int take_again(struct web_act *act, const PGresult *result, struct rota_error *error)
+/* Why a row of run_again.sql or run_discard.sql says that nothing was done. */
+static int not_settled(const struct web_act *act, const PGresult *result, struct rota_error *error)
 {
     const char *place = row_text(result, 0, 2);
-    if (!row_null(result, 0, 1)) {
-        buffer_format(&act->answer, "{\"run\":%s,\"new\":%lld,\"answer\":\"retried\"}", act->name,
-                      (long long)row_int64(result, 0, 1));
-        return 0;
-    }
     if (place == NULL)
         return error_set(error, ERROR_NOT_FOUND, "%s", "");
     if (strcmp(place, "over") != 0)
@@ -333,29 +328,68 @@ static int take_again(struct web_act *act, const PGresult *result, struct rota_e
     return error_set(error, ERROR_REFUSED, "the job of run %s is not there any more", act->name);
 }
 
-int web_act_retry(struct web_act *act, struct rota_error *error)
+static int take_again(struct web_act *act, const PGresult *result, struct rota_error *error)
 {
-    struct store_params params = {0};
-    struct json json;
+    if (row_null(result, 0, 1))
+        return not_settled(act, result, error);
+    buffer_format(&act->answer, "{\"run\":%s,\"new\":%lld,\"answer\":\"retried\"}", act->name,
+                  (long long)row_int64(result, 0, 1));
+    return 0;
+}
+
+static int take_discarded(struct web_act *act, const PGresult *result, struct rota_error *error)
+{
+    const char *place = row_text(result, 0, 2);
+    if (place == NULL || strcmp(place, "over") != 0 || row_bool(result, 0, 3))
+        return not_settled(act, result, error);
+    buffer_format(&act->answer, "{\"run\":%s,\"answer\":\"discarded\"}", act->name);
+    return 0;
+}
+
+/* The frame of both: a statement about one run. */
+static int settle(struct web_act *act, const char *action, enum statement_id statement,
+                  const struct store_params *params,
+                  int (*take)(struct web_act *, const PGresult *, struct rota_error *),
+                  struct rota_error *error)
+{
     PGresult *result;
-    int64_t run;
-    if (run_of(act, &run, error) != 0 ||
-        json_parse(&json, act->body.data, act->body.length, error) != 0)
+    if (web_act_begin(act, action, "run", act->name, error) != 0)
         return -1;
-    const struct json_value *again = json_get(&json, json.values, "again");
-    bool twice = again != NULL && json_true(again);
-    json_free(&json);
-    if (web_act_begin(act, "retry", "run", act->name, error) != 0)
-        return -1;
-    params_int64s(&params, &run, 1);
-    params_bool(&params, twice);
-    int failed = store_wait(act->store, SQL_RUN_AGAIN, &params, STORE_WITHIN, &result, error);
-    store_params_free(&params);
+    int failed = store_wait(act->store, statement, params, STORE_WITHIN, &result, error);
     if (failed == 0) {
-        failed = take_again(act, result, error);
+        failed = take(act, result, error);
         PQclear(result);
     }
     if (failed != 0 || web_act_end(act, error) != 0)
         return refused(act, error);
     return 0;
+}
+
+int web_act_retry(struct web_act *act, struct rota_error *error)
+{
+    struct store_params params = {0};
+    struct json json;
+    int64_t run;
+    if (run_of(act, &run, error) != 0 ||
+        json_parse(&json, act->body.data, act->body.length, error) != 0)
+        return -1;
+    const struct json_value *again = json_get(&json, json.values, "again");
+    params_int64s(&params, &run, 1);
+    params_bool(&params, again != NULL && json_true(again));
+    json_free(&json);
+    int failed = settle(act, "retry", SQL_RUN_AGAIN, &params, take_again, error);
+    store_params_free(&params);
+    return failed;
+}
+
+int web_act_discard(struct web_act *act, struct rota_error *error)
+{
+    struct store_params params = {0};
+    int64_t run;
+    if (run_of(act, &run, error) != 0)
+        return -1;
+    params_int64s(&params, &run, 1);
+    int failed = settle(act, "discard", SQL_RUN_DISCARD, &params, take_discarded, error);
+    store_params_free(&params);
+    return failed;
 }

@@ -23,11 +23,15 @@ HANDLER(delete_trigger)
 HANDLER(drain)
 HANDLER(standby)
 HANDLER(resume_node)
+HANDLER(evict)
 HANDLER(fire_job)
 HANDLER(fire_trigger)
 HANDLER(enqueue)
 HANDLER(cancel)
 HANDLER(retry)
+HANDLER(discard)
+HANDLER(cancel_job)
+HANDLER(retry_job)
 
 static const char *const conflicts[] = {"reject", "existing", "replace", "keep_time", NULL};
 
@@ -70,6 +74,15 @@ static const struct web_parameter of_retry[] = {
     {"again", "boolean", NULL, "though it was run again or discarded before"},
     {0},
 };
+static const struct web_parameter of_cancel_job[] = {
+    {"reason", "string", NULL, "for the history and the workers"},
+    {"after", "integer", NULL, "go on after this run: `last` of the answer before"},
+    {0},
+};
+static const struct web_parameter of_retry_job[] = {
+    {"outcome", "string", NULL, "failed, timeout, lost …; default: all but cancelled and expired"},
+    {0},
+};
 
 const struct web_route web_action_routes[] = {
     {"POST", "/api/jobs/:name/enqueue", WEB_OPERATE, enqueue, "Queues a run, or up to 1000",
@@ -80,6 +93,12 @@ const struct web_route web_action_routes[] = {
      "Stops its triggers and holds its waiting runs", .body = nothing, .answer = "Paused"},
     {"POST", "/api/jobs/:name/resume", WEB_OPERATE, resume_job, "Takes its pause back",
      .body = of_resume, .answer = "Paused"},
+    {"POST", "/api/jobs/:name/cancel", WEB_OPERATE, cancel_job,
+     "Ends its runs, waiting or running, up to 1000 at a time", .body = of_cancel_job,
+     .answer = "RunAnswers"},
+    {"POST", "/api/jobs/:name/retry", WEB_OPERATE, retry_job,
+     "Runs once more what failed and nobody has settled, up to 1000 at a time",
+     .body = of_retry_job, .answer = "RunAnswers"},
     {"DELETE", "/api/jobs/:name", WEB_ADMIN, delete_job,
      "Deletes it and its triggers; its waiting runs are cancelled", .body = nothing},
     {"POST", "/api/triggers/:name/fire", WEB_OPERATE, fire_trigger, "One extra firing now",
@@ -97,6 +116,8 @@ const struct web_route web_action_routes[] = {
      .body = of_cancel, .answer = "RunAnswer"},
     {"POST", "/api/runs/:id/retry", WEB_OPERATE, retry, "Runs what is over once more",
      .body = of_retry, .answer = "RunAnswer"},
+    {"POST", "/api/runs/:id/discard", WEB_OPERATE, discard,
+     "What failed is settled so: it is not run again", .body = nothing, .answer = "RunAnswer"},
     {"POST", "/api/nodes/:name/drain", WEB_OPERATE, drain,
      "It finishes what it has and stops; a second time it hurries", .body = nothing,
      .answer = "Wish"},
@@ -104,6 +125,8 @@ const struct web_route web_action_routes[] = {
      .body = nothing, .answer = "Wish"},
     {"POST", "/api/nodes/:name/resume", WEB_OPERATE, resume_node, "It fires again", .body = nothing,
      .answer = "Wish"},
+    {"POST", "/api/nodes/:name/evict", WEB_ADMIN, evict,
+     "Declares it dead: the others take its runs over", .body = nothing, .answer = "Wish"},
     {"POST", "/api/sources/:name/pause", WEB_OPERATE, pause_source, "Pauses what it declares",
      .body = nothing, .answer = "Paused"},
     {"POST", "/api/sources/:name/resume", WEB_OPERATE, resume_source, "Takes that pause back",

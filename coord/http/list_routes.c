@@ -15,18 +15,18 @@
 static const struct list {
     const char *noun;
     enum statement_id statement;
-    const char *filter; /* the parameter that narrows it */
-    const char *key;    /* of a row, by which single ones are found */
-    bool by_id;         /* rather than by its filter */
+    const char *filter;                       /* the parameter that narrows it */
+    const char *key;                          /* of a row, by which single ones are found */
+    enum { BY_FILTER, BY_ID, BY_WORD } found; /* how: the latter two by a parameter of their own */
 } lists[] = {
-    {"jobs", SQL_GET_JOBS, "name", "name", false},
-    {"triggers", SQL_GET_TRIGGERS, "name", "name", false},
-    {"runs", SQL_GET_RUNS, "job", "id", true},
-    {"nodes", SQL_GET_NODES, "name", "name", false},
-    {"locks", SQL_GET_LOCKS, "name", "name", false},
-    {"lanes", SQL_GET_LANES, "job", "lane", false},
-    {"audit", SQL_AUDIT_LIST, "name", "id", false},
-    {"tokens", SQL_GET_TOKENS, "name", "key", false},
+    {"jobs", SQL_GET_JOBS, "name", "name", BY_FILTER},
+    {"triggers", SQL_GET_TRIGGERS, "name", "name", BY_FILTER},
+    {"runs", SQL_GET_RUNS, "job", "id", BY_ID},
+    {"nodes", SQL_GET_NODES, "name", "name", BY_FILTER},
+    {"locks", SQL_GET_LOCKS, "name", "name", BY_FILTER},
+    {"lanes", SQL_GET_LANES, "job", "lane", BY_WORD},
+    {"audit", SQL_AUDIT_LIST, "name", "id", BY_FILTER},
+    {"tokens", SQL_GET_TOKENS, "name", "key", BY_FILTER},
 };
 
 static const struct list *list_of(const struct web_request *request)
@@ -45,7 +45,7 @@ static void on_list(struct web_request *request, const PGresult *result)
 }
 
 static void ask(struct web_request *request, const struct list *list, const char *name,
-                const int64_t *id, int64_t limit, const char *cursor, web_answer answer)
+                const char *word, int64_t limit, const char *cursor, web_answer answer)
 {
     struct store_params params = {0};
     params_text(&params, name);
@@ -54,10 +54,13 @@ static void ask(struct web_request *request, const struct list *list, const char
         params_int64(&params, 0);
         params_text(&params, cursor);
     }
-    if (list->by_id && id != NULL)
-        params_int64(&params, *id);
-    else if (list->by_id)
+    int64_t id;
+    if (list->found == BY_ID && word != NULL && query_number(word, &id) == 0)
+        params_int64(&params, id);
+    else if (list->found == BY_ID)
         params_null(&params);
+    else if (list->found == BY_WORD)
+        params_text(&params, word);
     web_ask(request, list->statement, &params, answer);
     store_params_free(&params);
 }
@@ -94,7 +97,7 @@ static void on_one(struct web_request *request, const PGresult *result)
         for (const struct json_value *row = json_first(&json, data);
              row != NULL && found.data == NULL; row = json_next(&json, row)) {
             const struct json_value *key = json_get(&json, row, list->key);
-            if (list->by_id || json_is(key, wanted))
+            if (list->found == BY_ID || json_is(key, wanted))
                 found = row->raw;
         }
         json_free(&json);
@@ -110,10 +113,10 @@ static void get_one(struct web_request *request)
     const struct list *list = list_of(request);
     const char *word = web_request_value(request, 0);
     int64_t id;
-    if (list->by_id && query_number(word, &id) != 0)
+    if (list->found == BY_ID && query_number(word, &id) != 0)
         web_reply_status(request, 404);
     else
-        ask(request, list, list->by_id ? NULL : word, &id, LIMIT_MAX, NULL, on_one);
+        ask(request, list, list->found == BY_FILTER ? word : NULL, word, LIMIT_MAX, NULL, on_one);
 }
 
 /* ---- the table ---- */
@@ -154,6 +157,7 @@ const struct web_route web_list_routes[] = {
     LIST("/api/locks", "Cluster locks", by_name),
     ONE("/api/locks/:name", "One cluster lock"),
     LIST("/api/lanes", "Lanes in use or waited for", by_job),
+    ONE("/api/lanes/:lane", "One of them, by the number the list gives it"),
     {"GET", "/api/audit", WEB_ADMIN, list_all, "What was done, by whom; newest first",
      .parameters = of_audit, .answer = "List"},
     {"GET", "/api/tokens", WEB_ADMIN, list_all, "Tokens, without what is secret in them",

@@ -176,7 +176,8 @@ static void get_openapi(struct web_request *request)
     buffer_string(&out,
                   "},\"components\":{\"securitySchemes\":{\"token\":{\"type\":\"http\","
                   "\"scheme\":\"bearer\",\"bearerFormat\":\"rota_KEY_SECRET\"}},\"schemas\":{");
-    buffer_string(&out, web_openapi_schemas);
+    for (size_t i = 0; web_openapi_schemas[i] != NULL; i++)
+        buffer_format(&out, "%s%s", i > 0 ? "," : "", web_openapi_schemas[i]);
     buffer_string(&out, "}}}");
     web_reply_json(request, 200, &out);
     buffer_free(&out);

@@ -11,7 +11,7 @@ extern const struct web_route web_action_routes[];  /* action_routes.c */
 extern const struct web_route web_watch_routes[];   /* watch_routes.c */
 extern const struct web_route web_openapi_routes[]; /* openapi.c */
 
-/* openapi_schemas.c: the schemas of answers, as members of a JSON object. */
-extern const char web_openapi_schemas[];
+/* openapi_schemas.c: the schemas of answers, each a member of a JSON object; ended by NULL. */
+extern const char *const web_openapi_schemas[];
 
 #endif

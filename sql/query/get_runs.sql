@@ -5,9 +5,13 @@
 -- $4 after: the row it goes on after, as `next` of the page before, decoded; NULL: from the beginning
 -- $5 run: one of them by its id; NULL for all
 -- on: client
-SELECT json_build_object('total', CASE WHEN $4::json IS NULL THEN
-                         (SELECT count(*) FROM rota.run r LEFT JOIN rota.job j ON j.id = r.job_id
-                                  WHERE $1::text IS NULL OR j.name = $1::text) END,
+SELECT json_build_object('total', CASE WHEN $4::json IS NULL AND $5::bigint IS NULL THEN
+                         (SELECT count(*) FROM rota.pending p WHERE $1::text IS NULL OR p.job_id = (SELECT j.id FROM rota.job j WHERE j.name = $1::text))
+                         + (SELECT coalesce(sum(b.size - b.taken), 0)::bigint FROM rota.bundle b
+                             WHERE $1::text IS NULL OR b.job_id = (SELECT j.id FROM rota.job j WHERE j.name = $1::text))
+                         + CASE WHEN $1::text IS NULL THEN (SELECT coalesce(sum(bit_count(r.open)), 0)::bigint FROM rota.receipt r)
+                                ELSE (SELECT count(*) FROM rota.receipt r CROSS JOIN LATERAL rota.receipt_runs(r) u
+                                       WHERE u.job_id = (SELECT j.id FROM rota.job j WHERE j.name = $1::text)) END END,
                          'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(o), '[]'),
                          'next', CASE WHEN count(*) = $2::bigint AND $2::bigint > 0
                                       THEN rota.page_cursor((array_agg(o.state))[$2::integer], (array_agg(o.due::text))[$2::integer], (array_agg(o.id::text))[$2::integer]) END)::text

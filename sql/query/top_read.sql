@@ -1,5 +1,5 @@
 -- What `rota top` shows, as one JSON document: nodes, numbers of the fleet, rows ever written to queue and history
--- (the server's statistics, of which differences are rates), and the newest failures the event log knows.
+-- (the server's statistics, of which differences are rates; a bundle as if it were full), and the newest failures the event log knows.
 -- $1 fresh_ms: numbers of the fleet are good for so long
 -- $2 failures: how many
 -- on: client
@@ -20,7 +20,8 @@ WITH part AS MATERIALIZED (
 SELECT json_build_object(
            'at', clock_timestamp(),
            'finished', (SELECT coalesce(sum(s.n_tup_ins), 0) FROM part p JOIN pg_stat_all_tables s ON s.relid = p.oid),
-           'queued', (SELECT coalesce(sum(s.n_tup_ins), 0) FROM pg_stat_all_tables s WHERE s.relid = 'rota.pending'::regclass),
+           'queued', (SELECT coalesce(sum(CASE s.relid WHEN 'rota.bundle'::regclass THEN rota.bundle_size() ELSE 1 END * s.n_tup_ins), 0)
+                        FROM pg_stat_all_tables s WHERE s.relid IN ('rota.pending'::regclass, 'rota.bundle'::regclass)),
            'numbers', (SELECT f.numbers FROM rota.fleet_numbers($1::bigint * interval '1 ms') f),
            'nodes', (SELECT coalesce(json_agg(json_build_object('name', n.node, 'state', n.state, 'running', n.running,
                                     'slots', n.slots, 'version', n.version, 'host', n.host,

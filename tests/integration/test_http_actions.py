@@ -30,8 +30,9 @@ def post(url, path, body=None, **more):
     return call(url, path, "POST", body, **more)
 
 
-def audit(rota):
-    return rota.db.execute("SELECT who, action, noun, name, before, after, answer FROM rota.audit ORDER BY id").fetchall()
+def audit(rota, over_http=True):
+    return rota.db.execute("SELECT who, action, noun, name, before, after, answer FROM rota.audit "
+                           "WHERE (address IS NOT NULL) = %s ORDER BY id", (over_http,)).fetchall()
 
 
 # ---- lists ----
@@ -176,6 +177,55 @@ def test_cancel_and_retry(rota, url):
     assert [action[0] for action in actions] == ["cancel", "cancel", "retry", "retry"]
 
 
+def test_what_failed_is_discarded_once(rota, url):
+    run, = rota.enqueue("work")
+    assert post(url, f"/api/runs/{run}/discard").status == 409  # it is not over
+    post(url, f"/api/runs/{run}/cancel")
+    assert post(url, f"/api/runs/{run}/discard").json == {"run": run, "answer": "discarded"}
+    again = post(url, f"/api/runs/{run}/discard")
+    assert again.status == 409 and "discarded before" in again.json["message"]
+    assert post(url, "/api/runs/999999999/discard").status == 404
+    assert [(row[1], row[3]) for row in audit(rota)] == [("cancel", str(run)), ("discard", str(run))]
+
+
+def test_all_runs_of_a_job_are_cancelled_and_run_again_a_thousand_at_a_time(rota, url):
+    rota.db.execute("SELECT rota.enqueue_many('work', array_fill('{}'::jsonb, ARRAY[1001]))")
+    kept, = rota.enqueue("other")
+    first = post(url, "/api/jobs/work/cancel", {"reason": "not wanted"})
+    assert first.status == 200 and len(first.json["runs"]) == 1000 and first.json["more"] is True
+    assert {row["answer"] for row in first.json["runs"]} == {"cancelled"}
+    last = post(url, "/api/jobs/work/cancel", {"after": first.json["last"]}).json
+    assert len(last["runs"]) == 1 and last["more"] is False
+    assert rota.db.execute("SELECT id FROM rota.run").fetchall() == [(kept,)]
+    assert post(url, "/api/jobs/work/retry").json == {"runs": [], "more": False, "last": None}
+    again = post(url, "/api/jobs/work/retry", {"outcome": "cancelled"}).json
+    assert len(again["runs"]) == 1000 and again["more"] is True
+    rest = post(url, "/api/jobs/work/retry", {"outcome": "cancelled"}).json
+    assert len(rest["runs"]) == 1 and rest["more"] is False
+    assert {row["run"] for row in again["runs"] + rest["runs"]} == {row["run"] for row in first.json["runs"] + last["runs"]}
+    assert call(url, "/api/runs?job=work&limit=1").json["total"] == 1001 and call(url, "/api/runs?limit=1").json["total"] == 1002
+    assert post(url, "/api/jobs/nothing/cancel").status == 404 and post(url, "/api/jobs/nothing/retry").status == 404
+    assert {(row[1], row[2], row[3]) for row in audit(rota)} == {("cancel", "job", "work"), ("retry", "job", "work")}
+
+
+def test_commands_add_the_same_rows_to_the_audit(rota, url):
+    run, = rota.enqueue("work", "--in", "1h")
+    rota.run("pause", "job", "work"), rota.run("resume", "job", "work")
+    rota.run("fire", NAME), rota.run("fire", "work"), rota.run("cancel", str(run)), rota.run("retry", str(run))
+    rota.run("reschedule", NAME, "--every", "2h"), rota.run("reset", "--all"), rota.run("standby", "n1")
+    rota.run("delete", "trigger", NAME)
+    for refused in (["pause", "job", "nothing"], ["fire", "nothing"], ["standby", "nobody"], ["delete", "job", "nothing"]):
+        assert rota.run(*refused, check=False).returncode == 4
+    rows = audit(rota, over_http=False)
+    assert [(row[1], row[2], row[3]) for row in rows] == [
+        ("apply", "source", "test"), ("pause", "job", "work"), ("resume", "job", "work"), ("fire", "trigger", NAME),
+        ("fire", "job", "work"), ("cancel", "run", str(run)), ("retry", "run", str(run)), ("reschedule", "trigger", NAME),
+        ("standby", "node", "n1"), ("delete", "trigger", NAME)]
+    assert rows[1][4]["paused"] is False and rows[1][5]["paused"] is True
+    assert rows[5][4] == {"place": "pending"} and rows[5][5] == {"place": "over"}
+    assert {row[0] for row in rows} == {rota.db.execute("SELECT session_user").fetchone()[0]}
+
+
 def test_pausing_is_what_the_command_does(rota, url):
     rota.enqueue("work", "--count", "2")
     for path, command in (("/api/jobs/work", ["job", "work"]), (f"/api/triggers/{quoted(NAME)}", ["trigger", NAME]),
@@ -233,6 +283,23 @@ def test_nodes_are_told(rota, url):
     assert post(url, "/api/nodes/n1/drain").status == 200
     assert rota.nodes[0].wait(40) == 0
     assert [row[1] for row in audit(rota)] == ["run", "standby", "drain"]
+
+
+def test_a_node_is_evicted(rota, url):
+    answer = post(url, "/api/nodes/n1/evict")
+    assert answer.json == {"node": "n1", "wish": "evict", "before": "standby", "already": False}
+    assert rota.db.execute("SELECT count(*) FROM rota.incarnation WHERE evicted_at IS NULL AND id = 1").fetchone()[0] == 0
+    wait_until(lambda: rota.db.execute("SELECT max(id) FROM rota.incarnation WHERE state = 'standby'").fetchone()[0] not in (None, 1), 30,
+               "the node to register anew, on standby")
+    assert [row[1] for row in audit(rota)] == ["evict"]
+
+
+def test_a_lane_is_found_by_its_number(rota, url):
+    rota.apply({"name": "narrow", "handler": "noop", "durable": True, "disallow_concurrent": True}, source="lanes")
+    rota.enqueue("narrow", "--count", "2")
+    listed, = call(url, "/api/lanes").json["data"]
+    assert call(url, f"/api/lanes/{quoted(listed['lane'])}").json == listed
+    assert call(url, "/api/lanes/17").status == 404
 
 
 @pytest.mark.parametrize("method, path", [
