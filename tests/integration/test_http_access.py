@@ -51,7 +51,8 @@ def test_each_route_is_open_to_its_scope_and_above_and_to_nobody_else(served):
         if scope == "public":
             expected = ["in"] * 4
         for token, wanted in zip([None, *tokens.values()], expected):
-            answer = call(url, path, method, token=token)
+            endless = path == "/api/events" and wanted == "in"  # of what has no end, the head
+            answer = call(url, path, "HEAD" if endless else method, token=token)
             if wanted == "in":
                 assert answer.status in (200, 404) or path in ("/readyz", "/api/reset") or answer.status == 400, (path, answer)
             else:

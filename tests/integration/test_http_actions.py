@@ -220,7 +220,7 @@ def test_commands_add_the_same_rows_to_the_audit(rota, url):
     assert [(row[1], row[2], row[3]) for row in rows] == [
         ("apply", "source", "test"), ("pause", "job", "work"), ("resume", "job", "work"), ("fire", "trigger", NAME),
         ("fire", "job", "work"), ("cancel", "run", str(run)), ("retry", "run", str(run)), ("reschedule", "trigger", NAME),
-        ("standby", "node", "n1"), ("delete", "trigger", NAME)]
+        ("reset", "all", "all"), ("standby", "node", "n1"), ("delete", "trigger", NAME)]
     assert rows[1][4]["paused"] is False and rows[1][5]["paused"] is True
     assert rows[5][4] == {"place": "pending"} and rows[5][5] == {"place": "over"}
     assert {row[0] for row in rows} == {rota.db.execute("SELECT session_user").fetchone()[0]}
@@ -297,6 +297,7 @@ def test_a_node_is_evicted(rota, url):
 def test_a_lane_is_found_by_its_number(rota, url):
     rota.apply({"name": "narrow", "handler": "noop", "durable": True, "disallow_concurrent": True}, source="lanes")
     rota.enqueue("narrow", "--count", "2")
+    rota.db.execute("UPDATE rota.pending SET held = 'L', held_due = due, due = 'infinity'")
     listed, = call(url, "/api/lanes").json["data"]
     assert call(url, f"/api/lanes/{quoted(listed['lane'])}").json == listed
     assert call(url, "/api/lanes/17").status == 404
