@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/instant.h"
+#include "base/log_repeat.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -16,6 +17,16 @@ static const char *const level_names[] = {"debug", "info", "warn", "error"};
 const char *log_level_name(enum log_level level)
 {
     return level_names[level];
+}
+
+void log_set_level(struct log *log, enum log_level level)
+{
+    __atomic_store_n(&log->level, level, __ATOMIC_RELAXED);
+}
+
+enum log_level log_level(const struct log *log)
+{
+    return __atomic_load_n(&log->level, __ATOMIC_RELAXED);
 }
 
 int log_level_parse(const char *text, enum log_level *ret_level)
@@ -93,10 +104,24 @@ static void put_json(struct buffer *line, const struct log *log, enum log_level 
     }
 }
 
+static void put_field(struct buffer *line, const struct log_field *field, bool text)
+{
+    buffer_format(line, text ? " %s=" : ",\"%s\":", field->name);
+    put_value(line, field, text);
+}
+
+static bool is_left_out(const struct log *log, enum log_level level, const char *message,
+                        int64_t *ret_repeated)
+{
+    return log->repeats != NULL && level >= LOG_WARN &&
+           !log_repeats_pass(log->repeats, message, clock_monotonic_us(), ret_repeated);
+}
+
 void log_write(const struct log *log, enum log_level level, const char *message,
                const struct log_field *fields, int count)
 {
-    if (level < log->level)
+    int64_t repeated = 0;
+    if (level < log_level(log) || is_left_out(log, level, message, &repeated))
         return;
     struct buffer line = {0};
     char now[TIME_TEXT_SIZE];
@@ -106,14 +131,10 @@ void log_write(const struct log *log, enum log_level level, const char *message,
                       log->node != NULL ? log->node : "", log->node != NULL ? ": " : "", message);
     else
         put_json(&line, log, level, now, message);
-    for (int i = 0; i < count; i++) {
-        if (log->text) {
-            buffer_format(&line, " %s=", fields[i].name);
-        } else {
-            buffer_format(&line, ",\"%s\":", fields[i].name);
-        }
-        put_value(&line, &fields[i], log->text);
-    }
+    for (int i = 0; i < count; i++)
+        put_field(&line, &fields[i], log->text);
+    if (repeated > 0)
+        put_field(&line, &LOG_INT("repeated", repeated), log->text);
     buffer_string(&line, log->text ? "\n" : "}\n");
     write_all(log->fd, line.data, line.length);
     buffer_free(&line);

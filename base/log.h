@@ -11,11 +11,14 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
+struct log_repeats; /* log_repeat.h */
+
 struct log {
-    enum log_level level; /* lines below it are not written */
+    enum log_level level; /* lines below it are not written; set by log_set_level() once in use */
     bool text;            /* for people instead of JSON */
     const char *node;     /* of every line; NULL: none */
     int fd;               /* 2 unless a test says otherwise */
+    struct log_repeats *repeats; /* NULL: repetitions are written like any line */
 };
 
 struct log_field {
@@ -44,12 +47,17 @@ void log_write(const struct log *log, enum log_level level, const char *message,
               (int)(sizeof(LOG_FIELDS(__VA_ARGS__)) / sizeof(struct log_field)) - 1)
 #define log_debug(log, message, ...)                                                               \
     do {                                                                                           \
-        if ((log)->level <= LOG_DEBUG)                                                             \
+        if (log_level(log) <= LOG_DEBUG)                                                           \
             LOG_LINE(log, LOG_DEBUG, message, ##__VA_ARGS__);                                      \
     } while (0)
 #define log_info(log, message, ...)  LOG_LINE(log, LOG_INFO, message, ##__VA_ARGS__)
 #define log_warn(log, message, ...)  LOG_LINE(log, LOG_WARN, message, ##__VA_ARGS__)
 #define log_error(log, message, ...) LOG_LINE(log, LOG_ERROR, message, ##__VA_ARGS__)
+
+/* At run time, whatever thread writes at that moment. */
+void log_set_level(struct log *log, enum log_level level);
+enum log_level log_level(const struct log *log);
+int64_t log_suppressed(const struct log *log); /* lines left out as repetitions, ever */
 
 int log_level_parse(const char *text, enum log_level *ret_level); /* 0 or -1 */
 const char *log_level_name(enum log_level level);

@@ -214,8 +214,8 @@ static bool is_busy(const struct rota_error *error)
 }
 
 int client_wait_turn(struct client *client, enum statement_id statement,
-                     const struct store_params *params, int64_t wait_us, PGresult **ret_result,
-                     struct rota_error *error)
+                     const struct store_params *params, struct audit *audit, int64_t wait_us,
+                     PGresult **ret_result, struct rota_error *error)
 {
     int64_t most_us = wait_us > 0 ? wait_us : APPLY_WAIT_US;
     int64_t until_us = clock_monotonic_us() + most_us;
@@ -223,7 +223,7 @@ int client_wait_turn(struct client *client, enum statement_id statement,
     int failed;
     for (;;) {
         *error = (struct rota_error){0};
-        failed = store_wait(client->store, statement, params, 0, ret_result, error);
+        failed = client_act(client, statement, params, audit, ret_result, error);
         if (failed == 0 || !is_busy(error) || clock_monotonic_us() >= until_us)
             break;
         if (!told && isatty(STDERR_FILENO))
@@ -237,6 +237,75 @@ int client_wait_turn(struct client *client, enum statement_id statement,
                      duration_format(most_us, text));
         error->code = ERROR_TIMEOUT;
     }
+    return failed;
+}
+
+/* ---- the audit ---- */
+
+#define AUDIT_SINCE 13 /* the migration that brought it */
+
+bool client_audits(const struct client *client)
+{
+    return client->version >= AUDIT_SINCE;
+}
+
+struct audit client_audit(const struct client *client, const char *action, const char *noun,
+                          const char *name)
+{
+    return (struct audit){.store = client->store, .action = action, .noun = noun, .name = name};
+}
+
+/* Begins the transaction with how the thing stands. */
+static int begin_audit(struct audit *audit, struct rota_error *error)
+{
+    bool guess = audit->noun == NULL;
+    if (guess)
+        audit->noun = "trigger";
+    if (audit_begin(audit, STORE_BEGIN, error) != 0)
+        return -1;
+    if (!guess || audit->before != NULL)
+        return 0;
+    audit->noun = "job";
+    return audit_begin(audit, STORE_WITHIN, error);
+}
+
+int client_act(struct client *client, enum statement_id statement,
+               const struct store_params *params, struct audit *audit, PGresult **ret_result,
+               struct rota_error *error)
+{
+    PGresult *result = NULL;
+    if (!client_audits(client))
+        return store_wait(client->store, statement, params, 0, ret_result, error);
+    int failed = begin_audit(audit, error);
+    if (failed == 0)
+        failed = store_wait(client->store, statement, params, STORE_WITHIN, &result, error);
+    if (failed == 0 && audit->before != NULL)
+        failed = audit_end(audit, STORE_WITHIN | STORE_COMMIT, error);
+    else if (failed == 0)
+        store_rollback(client->store);
+    audit_free(audit);
+    if (failed == 0)
+        *ret_result = result;
+    else
+        PQclear(result);
+    return failed;
+}
+
+int client_act_runs(struct client *client, const char *action, enum statement_id statement,
+                    const struct store_params *params, const int64_t *runs, size_t count,
+                    PGresult **ret_result, struct rota_error *error)
+{
+    char name[24];
+    struct buffer request = {0};
+    snprintf(name, sizeof name, "%lld", (long long)runs[0]);
+    struct audit audit = client_audit(client, action, "run", name);
+    buffer_string(&request, "{\"runs\":[");
+    for (size_t i = 0; i < count; i++)
+        buffer_format(&request, "%s%lld", i > 0 ? "," : "", (long long)runs[i]);
+    buffer_string(&request, "]}");
+    audit.request = (struct slice){request.data, request.length};
+    int failed = client_act(client, statement, params, &audit, ret_result, error);
+    buffer_free(&request);
     return failed;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cmd/cmd.h"
+#include "coord/audit.h"
 #include "store/store.h"
 
 struct settings;
@@ -60,13 +61,32 @@ struct client_command {
 /* Reads the arguments, connects, runs, closes. The exit code. */
 int client_main(const struct client_command *command, void *options, int argc, char **argv);
 
+/* What the audit says of a command: who did it is the role of its session. */
+struct audit client_audit(const struct client *client, const char *action, const char *noun,
+                          const char *name);
+/* Whether the schema has an audit: it may be older than this rota. */
+bool client_audits(const struct client *client);
+
 /*
- * For statements that need the definitions to themselves: while an apply has them (55P03) it is
- * asked again, for wait_us at most (0: APPLY_WAIT_US), then ERROR_TIMEOUT.
+ * A statement that changes something, with its row in the audit, in one transaction; nothing is
+ * written of what is not there. audit->noun NULL: a trigger, or else a job.
+ */
+int client_act(struct client *client, enum statement_id statement,
+               const struct store_params *params, struct audit *audit, PGresult **ret_result,
+               struct rota_error *error);
+
+/* client_act() on runs: on the first of them, with all of them as what was asked for. */
+int client_act_runs(struct client *client, const char *action, enum statement_id statement,
+                    const struct store_params *params, const int64_t *runs, size_t count,
+                    PGresult **ret_result, struct rota_error *error);
+
+/*
+ * The same for statements that need the definitions to themselves: while an apply has them (55P03)
+ * it is asked again, for wait_us at most (0: APPLY_WAIT_US), then ERROR_TIMEOUT.
  */
 int client_wait_turn(struct client *client, enum statement_id statement,
-                     const struct store_params *params, int64_t wait_us, PGresult **ret_result,
-                     struct rota_error *error);
+                     const struct store_params *params, struct audit *audit, int64_t wait_us,
+                     PGresult **ret_result, struct rota_error *error);
 
 /* One turn of the loop; waits until there is something to do. */
 void client_turn(struct client *client);

@@ -36,6 +36,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_standby(int argc, char **argv);
 int cmd_resume_node(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_lock(int argc, char **argv);
@@ -43,6 +44,7 @@ int cmd_cron(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_bench_worker(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* One line on stderr: "rota COMMAND: what, where, what would be right". Returns error->code. */

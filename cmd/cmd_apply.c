@@ -148,6 +148,18 @@ static void end_progress(struct event *ticks, int64_t since_us)
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
+static void put_sources(const struct manifest_set *set, struct buffer *out)
+{
+    buffer_string(out, "{\"sources\":[");
+    for (size_t i = 0; i < set->count; i++) {
+        const char *source = set->manifests[i]->source;
+        if (i > 0)
+            buffer_char(out, ',');
+        buffer_json(out, source, strlen(source));
+    }
+    buffer_string(out, "]}");
+}
+
 static int apply(const struct options *options, const struct settings *settings,
                  struct manifest_set *set, struct apply_diff *ret_diff, struct rota_error *error)
 {
@@ -155,13 +167,21 @@ static int apply(const struct options *options, const struct settings *settings,
     int64_t since_us;
     if (client_open(&client, "apply", settings, error) != 0)
         return -1;
+    struct buffer request = {0};
+    struct audit audit =
+        client_audit(&client, "apply", "source", set->count > 0 ? set->manifests[0]->source : "");
     struct apply_options how = {.base = client.base,
                                 .wait_us = options->wait_us,
                                 .prune = options->prune,
-                                .dry_run = options->dry_run};
+                                .dry_run = options->dry_run,
+                                .audit = client_audits(&client) ? &audit : NULL};
+    put_sources(set, &request);
+    audit.request = (struct slice){request.data, request.length};
     struct event *ticks = start_progress(client.base, &since_us);
     int failed = apply_manifests(client.store, set, &how, ret_diff, error);
     end_progress(ticks, since_us);
+    audit_free(&audit);
+    buffer_free(&request);
     if (failed != 0)
         client_explain_schema(&client, error);
     client_close(&client);

@@ -57,7 +57,8 @@ static int cancel_batch(struct client *client, const struct options *options, co
     PGresult *result;
     params_int64s(&params, ids, count);
     params_text(&params, options->reason);
-    int failed = store_wait(client->store, SQL_RUN_CANCEL, &params, 0, &result, error);
+    int failed =
+        client_act_runs(client, "cancel", SQL_RUN_CANCEL, &params, ids, count, &result, error);
     store_params_free(&params);
     if (failed != 0)
         return -1;

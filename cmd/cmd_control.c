@@ -89,7 +89,8 @@ static int ask(struct client *client, const struct options *options, struct stan
     PGresult *result;
     params_text(&params, options->node);
     params_text(&params, options->control->wish);
-    int failed = store_wait(client->store, SQL_NODE_WISH, &params, 0, &result, error);
+    struct audit audit = client_audit(client, options->control->wish, "node", options->node);
+    int failed = client_act(client, SQL_NODE_WISH, &params, &audit, &result, error);
     store_params_free(&params);
     if (failed != 0)
         return -1;

@@ -60,11 +60,15 @@ static void print_text(const struct options *options, const struct removal *remo
 static int run(struct client *client, void *arg, struct rota_error *error)
 {
     const struct options *options = arg;
-    const struct apply_options how = {.base = client->base, .wait_us = options->wait_us};
+    struct audit audit = client_audit(client, "delete", options->noun, options->name);
+    const struct apply_options how = {.base = client->base,
+                                      .wait_us = options->wait_us,
+                                      .audit = client_audits(client) ? &audit : NULL};
     struct removal removal = {0};
     int failed = strcmp(options->noun, "job") == 0
                      ? remove_job(client->store, options->name, &how, &removal, error)
                      : remove_trigger(client->store, options->name, &how, &removal, error);
+    audit_free(&audit);
     if (failed != 0)
         return error->code == ERROR_NOT_FOUND
                    ? client_unknown(client, options->noun, options->name, error)

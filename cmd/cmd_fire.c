@@ -22,7 +22,8 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     struct store_params params = {0};
     PGresult *result;
     params_text(&params, options->name);
-    int failed = store_wait(client->store, SQL_RUN_FIRE, &params, 0, &result, error);
+    struct audit audit = client_audit(client, "fire", NULL, options->name);
+    int failed = client_act(client, SQL_RUN_FIRE, &params, &audit, &result, error);
     store_params_free(&params);
     if (failed != 0 && store_is(error, "22023"))
         return error_set(error, ERROR_NOT_FOUND,

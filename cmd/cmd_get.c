@@ -225,7 +225,11 @@ static int run(struct client *client, void *arg, struct rota_error *error)
     if (options->listing->by_status) {
         params_text(&params, options->status);
         params_bool(&params, options->with_data);
+    } else {
+        params_null(&params); /* from the beginning */
     }
+    if (options->listing->statement == SQL_GET_RUNS || options->listing->statement == SQL_GET_LANES)
+        params_null(&params); /* all of them */
     int failed = store_wait(client->store, options->listing->statement, &params, 0, &result, error);
     store_params_free(&params);
     if (failed != 0)

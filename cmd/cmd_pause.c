@@ -77,8 +77,10 @@ static int set(struct client *client, const struct options *options, int64_t *re
     params_text(&params, options->name);
     if (options->resume)
         params_bool(&params, options->catch_up);
+    struct audit audit = client_audit(client, options->resume ? "resume" : "pause", options->scope,
+                                      options->name != NULL ? options->name : "all");
     int failed = client_wait_turn(client, options->resume ? SQL_PAUSE_CLEAR : SQL_PAUSE_SET,
-                                  &params, options->wait_us, &result, error);
+                                  &params, &audit, options->wait_us, &result, error);
     store_params_free(&params);
     if (failed != 0)
         return -1;

@@ -108,7 +108,10 @@ static const char *value_of(const struct flag *flag, const char *text, struct bu
 static int run(struct client *client, void *arg, struct rota_error *error)
 {
     const struct options *options = arg;
-    const struct apply_options how = {.base = client->base, .wait_us = options->wait_us};
+    struct audit audit = client_audit(client, "reschedule", "trigger", options->name);
+    const struct apply_options how = {.base = client->base,
+                                      .wait_us = options->wait_us,
+                                      .audit = client_audits(client) ? &audit : NULL};
     struct reschedule_key keys[FLAG_COUNT];
     struct buffer rooms[FLAG_COUNT] = {0};
     struct reschedule reschedule;
@@ -121,6 +124,7 @@ static int run(struct client *client, void *arg, struct rota_error *error)
                                         .called = flags[i].flag};
     int failed =
         reschedule_trigger(client->store, options->name, keys, count, &how, &reschedule, error);
+    audit_free(&audit);
     for (size_t i = 0; i < FLAG_COUNT; i++)
         buffer_free(&rooms[i]);
     if (failed != 0)

@@ -138,8 +138,9 @@ static int settle(struct client *client, const struct options *options, const in
     params_int64s(&params, ids, count);
     if (!options->discard)
         params_bool(&params, options->again);
-    int failed = store_wait(client->store, options->discard ? SQL_RUN_DISCARD : SQL_RUN_AGAIN,
-                            &params, 0, &result, error);
+    int failed = client_act_runs(client, options->discard ? "discard" : "retry",
+                                 options->discard ? SQL_RUN_DISCARD : SQL_RUN_AGAIN, &params, ids,
+                                 count, &result, error);
     store_params_free(&params);
     if (failed != 0) {
         client_plain(error);

@@ -295,6 +295,8 @@ void settings_node_config(struct settings *settings, struct node_config *ret_con
         .pooler = settings_pooler(settings),
         .node_name = settings_text(settings, SETTING_NODE_NAME),
         .http_listen = settings_text(settings, SETTING_HTTP_LISTEN),
+        .http_tls_cert = settings_text(settings, SETTING_HTTP_TLS_CERT),
+        .http_tls_key = settings_text(settings, SETTING_HTTP_TLS_KEY),
         .schema = settings_text(settings, SETTING_SCHEMA),
         .lock_namespace = settings_text(settings, SETTING_LOCK_NAMESPACE),
         .manifests = settings_list(settings, SETTING_MANIFESTS),

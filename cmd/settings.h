@@ -31,6 +31,8 @@ enum setting_id {
     SETTING_LOCK_NAMESPACE,
     SETTING_NODE_NAME,
     SETTING_HTTP_LISTEN,
+    SETTING_HTTP_TLS_CERT,
+    SETTING_HTTP_TLS_KEY,
     SETTING_MANIFESTS,
     SETTING_POOLS,
     SETTING_SLOTS,
@@ -74,10 +76,8 @@ enum setting_type {
     SETTING_OBJECT,     /* JSON object of another kind, read by its check */
 };
 
-/*
- * Which commands take the flag; `rota settings` takes all. `rota enqueue` is a client whose --data
- * means something else: there the data directory comes from ROTA_DATA or the file.
- */
+/* Which commands take the flag; `rota settings` takes all. `rota enqueue` is a client whose --data
+ * means something else: there the data directory comes from ROTA_DATA or the file. */
 enum setting_scope {
     SCOPE_CLIENT = 1,
     SCOPE_NODE = 2,
@@ -111,11 +111,9 @@ void settings_variable_name(enum setting_id id, char *ret_name, size_t size); /*
 struct settings *settings_new(unsigned scope);
 void settings_free(struct settings *settings);
 
-/*
- * Tries argv[*i] as a flag of the scope: --name VALUE, --name=VALUE, and for booleans --name and
+/* Tries argv[*i] as a flag of the scope: --name VALUE, --name=VALUE, and for booleans --name and
  * --no-name. 1: taken, *i is at its last word. 0: not a setting. -1: the value is missing. The
- * words of argv must outlive the settings.
- */
+ * words of argv must outlive the settings. */
 int settings_take_flag(struct settings *settings, int argc, char **argv, int *i,
                        struct rota_error *error);
 
@@ -134,10 +132,8 @@ enum store_pooler settings_pooler(const struct settings *settings);
 /* What `rota node` runs with. Points into the settings, which must live as long. */
 void settings_node_config(struct settings *settings, struct node_config *ret_config);
 
-/*
- * The database for a client command: database_url, or what a running `rota up` has left in the data
- * directory. To be freed. NULL with ERROR_DATABASE and how to name one.
- */
+/* The database for a client command: database_url, or what a running `rota up` has left in the data
+ * directory. To be freed. NULL with ERROR_DATABASE and how to name one. */
 char *settings_client_url(const struct settings *settings, struct rota_error *error);
 
 /* `data` is meant: no database_url, or --data is given and that by environment or file only. */

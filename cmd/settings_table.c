@@ -144,8 +144,13 @@ static const struct setting table[SETTING_COUNT] = {
                            .help = "a restarted node keeps its name; default: the host's name"},
     [SETTING_HTTP_LISTEN] = {"http_listen", SETTING_TEXT, SCOPE_NODE, .standard = "127.0.0.1:8300",
                              .check = check_listen,
-                             .help = "address of /healthz and /readyz; port 0: any free one; none: "
-                                     "no HTTP"},
+                             .help = "address of the HTTP API, /healthz and /readyz; port 0: any "
+                                     "free one; none: no HTTP"},
+    [SETTING_HTTP_TLS_CERT] = {"http_tls_cert", SETTING_TEXT, SCOPE_NODE,
+                               .help = "PEM file of the HTTP API's certificate and those between "
+                                       "it and its root; read again on SIGHUP; default: no TLS"},
+    [SETTING_HTTP_TLS_KEY] = {"http_tls_key", SETTING_TEXT, SCOPE_NODE,
+                              .help = "PEM file of its key"},
     [SETTING_MANIFESTS] = {"manifests", SETTING_LIST, NODES,
                            .help = "files or directories of *.json applied at start"},
     [SETTING_POOLS] = {"pools", SETTING_POOL_TABLE, NODES,

@@ -305,6 +305,7 @@ static void on_fired(void *arg, const struct store_answer *answer)
     bounds_settle(&a->bounds, true);
     struct run *runs[NODE_CLAIM_MAX];
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
+    observe_fired(node, a->fire);
     if (a->fire->later_count > 0)
         wake_next(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING, node_database_now(node));
     if (a->fire->rated)

@@ -191,6 +191,7 @@ static void take_pending(struct acquire *a)
         return;
     }
     acquire_lane_forget(a);
+    observe_count(a->node, OBSERVE_LANE_FULL, taking.full_count);
     struct store_params params = {0};
     a->step = STEP_CLAIM;
     a->incarnation = a->node->member.incarnation;

@@ -122,6 +122,8 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         if (count < a->room)
             wake_unknown(node, a->work); /* that was all of it: when is the next one due? */
     }
+    if (count > 0)
+        observe_count(node, OBSERVE_CLAIMED, (size_t)count);
     bool rated = false;
     for (int row = 0; row < PQntuples(answer->result); row++) {
         a->fleet_revision = row_int64(answer->result, row, 20);

@@ -143,6 +143,7 @@ void ahead_put(struct node *node, struct run *run, size_t pool)
 void ahead_go(struct node *node)
 {
     const struct worker_pool_view *views;
+    struct run *begun[AHEAD_MAX];
     size_t pools = workers_pools(node->workers, &views);
     for (size_t i = 0; i < pools && i < NODE_POOLS_MAX; i++) {
         struct hand *hand = &node->ahead->hands[i];
@@ -150,8 +151,17 @@ void ahead_go(struct node *node)
             continue;
         if (views[i].free_slots > 0)
             hand->last_put_us = clock_monotonic_us();
-        for (int slots = views[i].free_slots; slots > 0 && hand->runs.count > 0; slots--)
-            dispatch_run(node, heap_pop(&hand->runs));
+        size_t count = 0;
+        for (int slots = views[i].free_slots; slots > 0 && hand->runs.count > 0; slots--) {
+            struct run *run = heap_pop(&hand->runs);
+            if (dispatch_run(node, run))
+                begun[count++] = run;
+            if (count < AHEAD_MAX)
+                continue;
+            observe_begun(node, begun, count);
+            count = 0;
+        }
+        observe_begun(node, begun, count);
     }
 }
 

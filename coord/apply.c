@@ -1,5 +1,6 @@
 /* The transaction of an apply: lock, read, compare, write. See apply.h. */
 #include "coord/apply.h"
+#include "coord/audit.h"
 
 #include "base/clock.h"
 #include "base/instant.h"
@@ -54,6 +55,16 @@ static int try_lock(struct store *store, bool *ret_locked, int64_t *ret_clock_us
     return 0;
 }
 
+static int begin_audit(struct store *store, const struct apply_options *options,
+                       struct rota_error *error)
+{
+    if (options->audit == NULL || audit_begin(options->audit, STORE_WITHIN, error) == 0)
+        return 0;
+    if (error->sqlstate[0] == '\0') /* otherwise the store has ended the transaction */
+        store_rollback(store);
+    return -1;
+}
+
 int apply_lock(struct store *store, const struct apply_options *options, int64_t *ret_clock_us,
                struct rota_error *error)
 {
@@ -64,7 +75,7 @@ int apply_lock(struct store *store, const struct apply_options *options, int64_t
         if (try_lock(store, &locked, ret_clock_us, error) != 0)
             return -1;
         if (locked)
-            return 0;
+            return begin_audit(store, options, error);
         if (options->stop != NULL && *options->stop)
             return error_set(error, ERROR_REFUSED, "stopped while another apply was running");
         if (clock_monotonic_us() >= until_us) {

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct audit;
 struct event_base;
 struct store;
 
@@ -27,8 +28,9 @@ struct apply_options {
     int64_t catch_up_rate;        /* made-up runs a second; 0: the default of the setting */
     int64_t revision; /* the fleet's the set was made from: refused (APPLY_STALE) if it is another
                          by now; 0: it was made from nothing there is */
-    bool prune;       /* also remove jobs of the manifests' sources that they declare no more */
-    bool dry_run;     /* compute the difference only */
+    struct audit *audit; /* of what is done; NULL: none is written */
+    bool prune;          /* also remove jobs of the manifests' sources that they declare no more */
+    bool dry_run;        /* compute the difference only */
 };
 
 enum apply_action { APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
@@ -99,8 +101,9 @@ struct apply_removal {
 int apply_remove(struct store *store, const struct apply_removal *removal,
                  int64_t *ret_runs_cancelled, struct rota_error *error);
 
-/* Tells the nodes and commits. */
-int apply_commit(struct store *store, struct rota_error *error);
+/* Adds to the audit, tells the nodes and commits. */
+int apply_commit(struct store *store, const struct apply_options *options,
+                 struct rota_error *error);
 
 /*
  * What a node does at its start: reads files and directories (NULL-terminated) and applies them all

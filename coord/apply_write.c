@@ -1,6 +1,7 @@
 /* Carries out a plan: arrays of everything there is to write, one statement each. See apply_plan.h.
  */
 #include "coord/apply_calendar.h"
+#include "coord/audit.h"
 #include "coord/apply_columns.h"
 #include "coord/manifest_queue.h"
 
@@ -488,8 +489,10 @@ int apply_remove(struct store *store, const struct apply_removal *removal,
     return failed;
 }
 
-int apply_commit(struct store *store, struct rota_error *error)
+int apply_commit(struct store *store, const struct apply_options *options, struct rota_error *error)
 {
+    if (options->audit != NULL && audit_end(options->audit, STORE_WITHIN, error) != 0)
+        return -1;
     int failed =
         store_wait(store, SQL_MANIFEST_NOTIFY, NULL, STORE_WITHIN | STORE_COMMIT, NULL, error);
     if (failed != 0 && error->code == ERROR_DATABASE)
@@ -529,5 +532,5 @@ int plan_write(struct apply_plan *plan, struct store *store, int64_t *ret_runs_c
     free(rows);
     if (failed != 0)
         return -1;
-    return apply_commit(store, error);
+    return apply_commit(store, plan->options, error);
 }

@@ -100,9 +100,19 @@ static void tell_loss(struct request *r)
     destroy(r);
 }
 
+static void tell_wait(struct request *r, bool obtained)
+{
+    const struct cluster_lock_callbacks *callbacks = &r->locks->callbacks;
+    if (callbacks->waited != NULL)
+        callbacks->waited(callbacks->arg, obtained,
+                          clock_monotonic_us() - r->deadline_us + r->wait_us);
+}
+
 static void tell(struct request *r)
 {
     enum news news = r->news;
+    if (news == NEWS_OBTAINED || news == NEWS_FAILED)
+        tell_wait(r, news == NEWS_OBTAINED);
     list_remove(&r->news_place);
     r->news = NEWS_NONE;
     if (news == NEWS_OBTAINED)

@@ -60,6 +60,7 @@ struct cluster_lock_callbacks {
     void (*obtained)(void *arg, uint64_t number, int64_t fence);
     void (*failed)(void *arg, uint64_t number, const struct cluster_lock_failure *failure);
     void (*lost)(void *arg, uint64_t number, const char *why);
+    void (*waited)(void *arg, bool obtained, int64_t waited_us); /* before the two; or NULL */
     void (*valid)(void *arg, int64_t until_boot_us); /* all that are held, as of now; or NULL */
 };
 

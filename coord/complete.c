@@ -78,23 +78,6 @@ static void finished_free(struct finished *finished)
     free(finished);
 }
 
-static void log_run(struct node *node, const struct finished *finished)
-{
-    const struct run *run = finished->run;
-    if (!node->config->log_runs || run->job == NULL || run->job->gone)
-        return;
-    char *headline = details_headline(finished->json);
-    log_info(
-        &node->log, finished->status != NULL ? "run finished" : "run put back",
-        LOG_TEXT("job", run->job->name),
-        LOG_TEXT("trigger", run->trigger != NULL ? run->trigger->name : NULL),
-        LOG_TEXT("outcome", finished->outcome),
-        LOG_INT("duration_ms", finished->duration_us >= 0 ? finished->duration_us / US_PER_MS : -1),
-        LOG_INT("run", run->key.id), LOG_INT("attempt", run->attempt),
-        LOG_TEXT("message", headline));
-    free(headline);
-}
-
 /* Others may have waited for its end. */
 static void ended(struct node *node, const struct finished *finished)
 {
@@ -113,8 +96,8 @@ static void batch_written(struct outlet *outlet, int64_t moved)
         log_warn(&node->log, "late completions refused: their runs had been taken over",
                  LOG_INT("count", late));
     }
+    observe_written(node, outlet->batch, outlet->batch_count, outlet->again ? 0 : late);
     for (size_t i = 0; i < outlet->batch_count; i++) {
-        log_run(node, outlet->batch[i]);
         ended(node, outlet->batch[i]);
         runs_remove(node->runs, outlet->batch[i]->run);
         finished_free(outlet->batch[i]);

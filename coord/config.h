@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct rota_error;
 struct worker_pool_config;
 
 struct node_config {
@@ -22,13 +23,14 @@ struct node_config {
     enum store_pooler pooler;         /* before database_url */
     const char *node_name;            /* default: host name; a restarted node keeps its name */
     const char *http_listen;          /* "127.0.0.1:8300", "[::1]:0", "none" */
-    const char *schema;               /* plain lower-case identifier */
-    const char *lock_namespace;       /* fleets that share a database differ in it */
-    const char *const *manifests;     /* files or directories, NULL-terminated */
-    const char *self;                 /* path of this binary */
-    const char *const *exec_allow;    /* path patterns, NULL-terminated */
-    const char *builtin_settings;     /* JSON for the built-in workers */
-    const struct worker_pool_config *pools; /* always has the built-in one */
+    const char *http_tls_cert, *http_tls_key; /* PEM files; NULL: plain HTTP */
+    const char *schema;                       /* plain lower-case identifier */
+    const char *lock_namespace;               /* fleets that share a database differ in it */
+    const char *const *manifests;             /* files or directories, NULL-terminated */
+    const char *self;                         /* path of this binary */
+    const char *const *exec_allow;            /* path patterns, NULL-terminated */
+    const char *builtin_settings;             /* JSON for the built-in workers */
+    const struct worker_pool_config *pools;   /* always has the built-in one */
     size_t pool_count;
     const char *const *worker_listen; /* where workers may connect, NULL-terminated */
     mode_t worker_socket_mode;
@@ -50,11 +52,15 @@ struct node_config {
     bool standby;  /* initialise and register, but do not fire */
     bool log_runs; /* one info line per finished run */
     const struct log *log;
+    /* On SIGHUP: the settings that may change while it runs. -1 with error: they cannot be read. */
+    int (*reload)(void *arg, enum log_level *ret_level, struct rota_error *error); /* or NULL */
+    void *reload_arg;
 };
 
 /*
  * The whole life of a node, from connecting to SIGTERM and drain: returns the exit code. Blocks in
- * the event loop. Installs handlers for SIGTERM and SIGINT (first: drain, second: hurry).
+ * the event loop. Installs handlers for SIGTERM and SIGINT (first: drain, second: hurry)
+ * and SIGHUP (reads the settings again).
  */
 int node_main(const struct node_config *config);
 

@@ -102,8 +102,7 @@ static int hand_over(struct node *node, struct run *run, int pool)
         run->started_us = now;
         free(run->job_data);
         free(run->checkpoint);
-        free(run->traceparent);
-        run->job_data = run->checkpoint = run->traceparent = NULL;
+        run->job_data = run->checkpoint = NULL;
     }
     buffer_free(&first);
     buffer_free(&second);
@@ -158,12 +157,15 @@ void dispatch_back(struct node *node, struct run *run)
     complete_put_back(node, run, 0, false, false, run->recovering, NULL, NULL);
 }
 
-static void dispatch(struct node *node, struct run *run, int pool)
+/* Whether it is with a worker now. */
+static bool dispatch(struct node *node, struct run *run, int pool)
 {
     if (turned_away(node, run))
-        return;
-    if (pool < 0 || hand_over(node, run, pool) != 0)
-        complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
+        return false;
+    if (pool >= 0 && hand_over(node, run, pool) == 0)
+        return true;
+    complete_put_back(node, run, UNSERVED_PAUSE_US, false, false, run->recovering, NULL, NULL);
+    return false;
 }
 
 /* Where there is a free slot for it; one whose job is gone needs none. */
@@ -172,10 +174,10 @@ static int slot_for(struct node *node, const struct run *run)
     return run->job->gone ? -1 : workers_pool_for(node->workers, run->job->handler, run->laned);
 }
 
-void dispatch_run(struct node *node, struct run *run)
+bool dispatch_run(struct node *node, struct run *run)
 {
     assert(run->place == RUN_CLAIMED && run->job != NULL);
-    dispatch(node, run, slot_for(node, run));
+    return dispatch(node, run, slot_for(node, run));
 }
 
 /*
@@ -195,6 +197,7 @@ void dispatch_runs(struct node *node, struct run **runs, size_t count)
 {
     const struct job *asked = NULL; /* whose hand it is; most runs of a claim are of one job */
     int hand = -1;
+    size_t begun = 0;
     ahead_go(node);
     for (size_t i = 0; i < count; i++) {
         struct run *run = runs[i];
@@ -207,7 +210,8 @@ void dispatch_runs(struct node *node, struct run **runs, size_t count)
         }
         if (waits && hand >= 0)
             ahead_put(node, run, (size_t)hand);
-        else
-            dispatch(node, run, pool);
+        else if (dispatch(node, run, pool))
+            runs[begun++] = run;
     }
+    observe_begun(node, runs, begun);
 }

@@ -72,9 +72,11 @@ void acquire_since_params(const struct node *node, const struct route *routes, s
 void acquire_lost(struct node *node); /* the work connection is gone: the step is over */
 
 /* dispatch.c */
-void dispatch_runs(struct node *node, struct run **runs,
-                   size_t count); /* claimed: to workers, to be at hand, or back */
-void dispatch_run(struct node *node, struct run *run);  /* one that was at hand; not beyond that */
+/* Claimed: to workers, to be at hand, or back. What is in `runs` afterwards means nothing. */
+void dispatch_runs(struct node *node, struct run **runs, size_t count);
+/* One that was at hand, and not beyond that. Whether it is with a worker: observers are not told.
+ */
+bool dispatch_run(struct node *node, struct run *run);
 void dispatch_back(struct node *node, struct run *run); /* whole: it was never started */
 
 /* ahead.c: plain runs at hand for the next free slot of a pool */

@@ -168,6 +168,7 @@ static void declared_dead(struct node *node)
     log_error(&node->log, "declared dead by another node: ending all runs, registering anew",
               LOG_INT("incarnation", node->member.incarnation),
               LOG_INT("runs", runs_count(node->runs)));
+    observe_count(node, OBSERVE_FENCED, runs_count(node->runs));
     node->member.dead = node->member.incarnation;
     node->member.incarnation = 0;
     node->member.leader = false;
@@ -264,6 +265,7 @@ static void on_answered(void *arg, const struct store_answer *answer)
 {
     struct node *node = arg;
     node->member.beating = false;
+    observe_count(node, OBSERVE_HEARTBEAT, answer->error == NULL);
     if (answer->error != NULL) {
         if (store_ready(node->session)) /* else the lost connection was told of */
             log_warn(&node->log, "heartbeat refused: the lease is not renewed",

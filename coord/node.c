@@ -8,10 +8,13 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "coord/cluster_lock.h"
+#include "coord/events.h"
 #include "coord/history.h"
 #include "coord/http/server.h"
+#include "coord/metrics.h"
 #include "coord/node_lock.h"
 #include "coord/note.h"
+#include "coord/reload.h"
 #include "coord/schedule/zone.h"
 
 #include <assert.h>
@@ -38,6 +41,7 @@ void node_move(struct node *node, enum node_event event)
         ahead_back(node);
     log_info(&node->log, "node state", LOG_TEXT("from", node_machine.states[row->from]),
              LOG_TEXT("to", node_machine.states[row->to]), LOG_TEXT("why", row->why));
+    observe_moved(node, node_machine.states[row->to], row->why);
     node_status(node);
     member_announce(node);
 }
@@ -82,6 +86,7 @@ static const char *why_not_ready(const struct node *node)
 
 void node_status(struct node *node)
 {
+    metrics_sample(node);
     if (node->http == NULL)
         return;
     const char *reason = why_not_ready(node);
@@ -95,7 +100,9 @@ static void on_session_ready(void *arg)
     struct node *node = arg;
     if (node->state != NODE_UNINITIALISED)
         log_info(&node->log, "database is back", LOG_TEXT("connection", "session"));
+    metrics_connected(node, "session");
     member_session_ready(node);
+    events_ready(node);
     cluster_locks_session_ready(node->locks);
     node_status(node);
 }
@@ -133,6 +140,7 @@ static void spread_made_up(struct node *node)
 static void on_work_ready(void *arg)
 {
     struct node *node = arg;
+    metrics_connected(node, "work");
     server_meet(node, false);
     if (!node->config->disabled)
         spread_made_up(node);
@@ -164,8 +172,10 @@ static void on_failed(void *arg, const struct rota_error *error)
 static void on_notified(void *arg, const char *payload)
 {
     struct node *node = arg;
-    if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
-        !queue_notified(node, payload) && node->state == NODE_RUNNING)
+    if (strcmp(payload, "event") == 0)
+        events_told(node);
+    else if (!cluster_locks_notified(node->locks, payload) && !control_notified(node, payload) &&
+             !queue_notified(node, payload) && node->state == NODE_RUNNING)
         wake_notified(node, payload);
 }
 
@@ -504,7 +514,7 @@ static void node_free(struct node *node)
         event_free(node->grace);
     if (node->chores != NULL)
         event_free(node->chores);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (node->signals[i] != NULL)
             event_free(node->signals[i]);
     member_end(node);
@@ -523,6 +533,7 @@ static void node_free(struct node *node)
     definitions_free(node->definitions);
     zone_cache_free(node->zones);
     http_server_free(node->http);
+    observers_free(node);
     event_base_free(node->base);
 }
 
@@ -547,13 +558,15 @@ static void node_init(struct node *node, const struct node_config *config)
     node->chores = evtimer_new(node->base, on_chores, node);
     node->signals[0] = evsignal_new(node->base, SIGTERM, on_signal, node);
     node->signals[1] = evsignal_new(node->base, SIGINT, on_signal, node);
-    for (int i = 0; i < 2; i++)
+    node->signals[2] = evsignal_new(node->base, SIGHUP, reload_on_signal, node);
+    for (int i = 0; i < 3; i++)
         event_add(node->signals[i], NULL);
     name_connections(node);
     wake_new(node);
     acquire_new(node);
     ahead_new(node);
     complete_new(node);
+    observers_new(node);
     notes_new(node);
     queue_new(node);
     history_new(node);
@@ -576,6 +589,7 @@ int node_main(const struct node_config *config)
     }
     if (cluster_locks_count(node.locks) > 0)
         end_locks(&node);
+    events_end(&node);
     leave(&node);
     log_info(&node.log, "stopped", LOG_INT("exit_code", node.exit_code));
     int exit_code = node.exit_code;

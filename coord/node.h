@@ -15,6 +15,7 @@
 #include "coord/flow.h"
 #include "coord/lifecycle.h"
 #include "coord/member.h"
+#include "coord/observe.h"
 #include "coord/queue.h"
 #include "coord/run.h"
 #include "store/store.h"
@@ -35,6 +36,8 @@ struct cancels;
 struct busy;
 struct sweep;
 struct history;
+struct metrics;
+struct events;
 
 struct node {
     const struct node_config *config;
@@ -65,9 +68,12 @@ struct node {
     struct busy *busy;
     struct sweep *sweep;
     struct history *history;
+    struct observers observers;
+    struct metrics *metrics;
+    struct events *events;
     struct http_server *http;
     const char *http_url; /* NULL: no HTTP */
-    struct event *signals[2];
+    struct event *signals[3];
     struct event *grace;
     struct event *chores;
     int64_t next_sweep_boot_us; /* of the leader, over the lanes */

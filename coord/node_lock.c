@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "coord/cluster_lock.h"
+#include "coord/metrics.h"
 #include "coord/node.h"
 
 #include <stdlib.h>
@@ -33,6 +34,11 @@ static void on_lost(void *arg, uint64_t number, const char *why)
     workers_lock_lost(node->workers, number);
 }
 
+static void on_waited(void *arg, bool obtained, int64_t waited_us)
+{
+    metrics_lock_waited(arg, obtained, waited_us);
+}
+
 /* The guard ends whoever holds one at the end of the lease: not later than a lock may be taken. */
 static int64_t valid_us(const struct node_config *config)
 {
@@ -48,8 +54,11 @@ void node_locks_new(struct node *node)
                                                .delay_us = node->config->lock_delay_us,
                                                .renew_us = node->config->heartbeat_us,
                                                .valid_us = valid_us(node->config)};
-    const struct cluster_lock_callbacks callbacks = {
-        .arg = node, .obtained = on_obtained, .failed = on_failed, .lost = on_lost};
+    const struct cluster_lock_callbacks callbacks = {.arg = node,
+                                                     .obtained = on_obtained,
+                                                     .failed = on_failed,
+                                                     .lost = on_lost,
+                                                     .waited = on_waited};
     node->locks = cluster_locks_new(&config, &callbacks, &node->session);
 }
 

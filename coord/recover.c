@@ -54,6 +54,8 @@ static void on_recovered(void *arg, const struct store_answer *answer)
                  LOG_INT("incarnation", taking->id),
                  LOG_INT("put_back", row_int64(answer->result, 0, 0)),
                  LOG_INT("unknown", row_int64(answer->result, 0, 1)));
+        observe_recovered(node, taking->name, row_int64(answer->result, 0, 0),
+                          row_int64(answer->result, 0, 1));
         wake_look(node);
     }
     taking_free(taking);

@@ -62,8 +62,9 @@ static int lock_due(struct store *store, const struct finding *finding, struct r
     return failed;
 }
 
-static int write(struct store *store, const struct finding *finding, const char *reason,
-                 struct removal *removal, struct rota_error *error)
+static int write(struct store *store, const struct finding *finding,
+                 const struct apply_options *options, const char *reason, struct removal *removal,
+                 struct rota_error *error)
 {
     const struct apply_removal what = {.triggers = finding->triggers,
                                        .trigger_count = finding->trigger_count,
@@ -75,7 +76,7 @@ static int write(struct store *store, const struct finding *finding, const char 
     if (apply_revision(store, &revision, error) != 0 ||
         apply_remove(store, &what, &removal->runs_cancelled, error) != 0)
         return -1;
-    return apply_commit(store, error);
+    return apply_commit(store, options, error);
 }
 
 static int remove_once(struct store *store, const char *noun, const char *name, bool job,
@@ -99,7 +100,7 @@ static int remove_once(struct store *store, const char *noun, const char *name, 
                      : lock_due(store, &finding, error);
     }
     if (failed == 0)
-        failed = write(store, &finding,
+        failed = write(store, &finding, options,
                        job                ? "the job was deleted"
                        : removal.job_gone ? "the job was deleted with its last trigger"
                                           : "its trigger was deleted",

@@ -60,7 +60,7 @@ struct run {
     bool extra;       /* it has, or may have, a row of run_extra, or a key */
     bool extra_known; /* which was read; then: */
     bool expired;
-    char *traceparent; /* until it is handed over; NULL: none */
+    char *traceparent; /* NULL: none */
     struct note *note; /* what its worker said of it; NULL: nothing yet */
     char *earlier;     /* JSON array or NULL */
     UT_hash_handle hh;

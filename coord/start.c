@@ -5,6 +5,7 @@
  */
 #include "coord/apply.h"
 #include "coord/http/server.h"
+#include "coord/metrics.h"
 #include "coord/node.h"
 #include "coord/reset.h"
 
@@ -22,7 +23,16 @@ static int start_http(struct node *node, struct rota_error *error)
 {
     if (strcmp(node->config->http_listen, "none") == 0)
         return 0;
-    node->http = http_server_new(node->config->http_listen, error);
+    const struct http_config config = {.listen = node->config->http_listen,
+                                       .node = node->config->node_name,
+                                       .database_url = node->config->database_url,
+                                       .schema = node->config->schema,
+                                       .pooler = node->config->pooler,
+                                       .tls_cert = node->config->http_tls_cert,
+                                       .tls_key = node->config->http_tls_key,
+                                       .metrics = metrics_set(node->metrics),
+                                       .log = &node->log};
+    node->http = http_server_new(&config, error);
     if (node->http == NULL)
         return -1;
     node->http_url = http_server_url(node->http);

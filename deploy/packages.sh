@@ -2,9 +2,9 @@
 # tests/run.sh; nothing is installed that is there already.
 # shellcheck shell=sh
 
-packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev libcjson-dev uthash-dev"
+packages_build="gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libcurl4-openssl-dev libssl-dev zlib1g-dev libcjson-dev uthash-dev"
 packages_run="postgresql tzdata curl"
-packages_test="libcmocka-dev iproute2 nftables pgbouncer python3 python3-pytest python3-psycopg nodejs procps spin"
+packages_test="libcmocka-dev iproute2 jq nftables pgbouncer python3 python3-pytest python3-psycopg nodejs openssl procps prometheus spin"
 packages_full="valgrind clang libclang-rt-dev"
 
 say() { printf '%s\n' "$*"; }
@@ -68,15 +68,32 @@ disable_pooler_service() {
     fi
 }
 
+# Nor is the monitoring, of which tests need the programs alone.
+forbid_prometheus_service() {
+    [ ! -d /run/systemd/system ] || as_root systemctl --quiet mask prometheus.service
+}
+
+disable_prometheus_service() {
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl --quiet unmask prometheus.service
+        as_root systemctl --quiet disable prometheus.service 2>/dev/null || :
+    elif [ -x /etc/init.d/prometheus ]; then
+        as_root /etc/init.d/prometheus stop >/dev/null 2>&1 || :
+        as_root update-rc.d prometheus disable >/dev/null 2>&1 || :
+    fi
+}
+
 # What must not come with the packages $1, and what was done for that.
 installation_begin() {
     case " $1" in *" postgresql "*) forbid_main_cluster ;; esac
     case " $1" in *" pgbouncer "*) forbid_pooler_service ;; esac
+    case " $1" in *" prometheus "*) forbid_prometheus_service ;; esac
 }
 
 installation_end() {
     case " $1" in *" postgresql "*) allow_main_cluster ;; esac
     case " $1" in *" pgbouncer "*) disable_pooler_service ;; esac
+    case " $1" in *" prometheus "*) disable_prometheus_service ;; esac
 }
 
 packages_install() {

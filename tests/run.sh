@@ -172,7 +172,8 @@ nodes build-test
 bench_rows
 
 if [ -n "$full" ]; then
-    sh tests/fuzz/run.sh 20 || fail "a parser, by its fuzzer"
+    sh tests/fuzz/run.sh 20 json cron protocol manifest tzif settings handlers && sh tests/fuzz/run.sh 60 query http ||
+        fail "a parser, by its fuzzer"
     if [ -z "$words" ]; then # random schedules that no earlier run has seen
         export ROTA_TEST_SEED="$(date +%s)" ROTA_TEST_ROUNDS=10
         words=reference

@@ -85,6 +85,7 @@ static const struct field fields[] = {
     {"attempt", FIELD_INT, AT(attempt), T(RUN), 0},
     {"recovering", FIELD_BOOL, AT(recovering), T(RUN), 0},
     {"missed", FIELD_INT, AT(missed), T(RUN), 0},
+    {"traceparent", FIELD_TEXT, AT(traceparent), T(RUN), 0},
     {"details", FIELD_OBJECT, AT(details), T(DONE) | T(FAIL), 0},
     {"exception", FIELD_TEXT, AT(exception), T(FAIL), 0},
     {"message", FIELD_TEXT, AT(message), T(FAIL) | T(PROGRESS) | T(LOG), T(LOG)},

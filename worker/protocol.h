@@ -56,7 +56,7 @@ struct protocol_message {
     bool unschedule, shared, recovering, honours_lease;
     bool has_run;                                    /* of lock: id and fence are given */
     struct slice data, details, stacktrace, ex_data; /* JSON; `null` counts as absent */
-    struct slice job, handler, trigger, fire_time, scheduled_time;
+    struct slice job, handler, trigger, fire_time, scheduled_time, traceparent;
     struct slice scope; /* of lock */
     struct slice name, version, token, exception, message, reason, level;
     char **handlers; /* NULL-terminated; of hello */

@@ -2,10 +2,14 @@
 -- $1 name: one of them, NULL for all
 -- $2 limit: rows at most
 -- $3 offset: rows to pass over
+-- $4 after: the row it goes on after, as `next` of the page before, decoded; NULL: from the beginning
 -- on: client
-SELECT json_build_object('total', CASE WHEN $1::text IS NULL THEN rota.tally_of('jobs')
+SELECT json_build_object('total', CASE WHEN $4::json IS NOT NULL THEN NULL
+                                       WHEN $1::text IS NULL THEN rota.tally_of('jobs')
                                        ELSE (SELECT count(*) FROM rota.job j WHERE j.name = $1::text) END,
-                         'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'))::text
+                         'limit', $2::bigint, 'offset', $3::bigint, 'data', coalesce(json_agg(r), '[]'),
+                         'next', CASE WHEN count(*) = $2::bigint AND $2::bigint > 0
+                                      THEN rota.page_cursor((array_agg(r.name))[$2::integer]) END)::text
   FROM (SELECT j.name, j.source, j.description, j.handler, j.data, j.durable, j.priority, j.timeout_ms, j.max_attempts,
                j.requests_recovery,
                rota.tally_of('triggers', j.id) AS triggers,
@@ -35,5 +39,6 @@ SELECT json_build_object('total', CASE WHEN $1::text IS NULL THEN rota.tally_of(
                     THEN json_strip_nulls(json_build_object('key', j.unique_key, 'until', j.unique_until,
                                                             'for_ms', j.unique_for_ms, 'on_conflict', j.unique_conflict))
                END AS "unique"
-          FROM rota.job j WHERE $1::text IS NULL OR j.name = $1::text
+          FROM rota.job j
+         WHERE ($1::text IS NULL OR j.name = $1::text) AND j.name > coalesce($4::json->>0, '')
          ORDER BY j.name LIMIT $2::bigint OFFSET $3::bigint) r

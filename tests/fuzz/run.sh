@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fuzzes the parsers with libFuzzer, ASan and UBSan: sh tests/fuzz/run.sh [SECONDS [NAME…]]
 #   SECONDS  for each parser, 60 if not given; 0: only the seeds
-#   NAME…    json cron protocol manifest tzif settings handlers; all if not given
+#   NAME…    json cron protocol manifest tzif settings handlers query http; all if not given
 # Builds with clang directly, below build-fuzz/. What was found stays there, as crash-… files: give one
 # to the program (build-fuzz/fuzz_json crash-…) to see it again.
 set -eu
@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- json cron protocol manifest tzif settings handlers
+[ $# -gt 0 ] || set -- json cron protocol manifest tzif settings handlers query http
 build=${FUZZ_BUILD:-build-fuzz}
 compiler=$(command -v clang-14 || command -v clang) || {
     echo "tests/fuzz/run.sh: no clang: install clang and libclang-rt-14-dev" >&2
@@ -27,21 +27,29 @@ sources() {
         ls worker/builtin/http_headers.c worker/builtin/http_request.c worker/builtin/http_target.c \
             worker/builtin/secret.c worker/builtin/sql_request.c worker/builtin/template.c \
             worker/builtin/exec_allow.c worker/builtin/exec_request.c worker/spawn.c ;;
+    query) echo coord/http/query.c ;;
+    http) ls coord/*.c coord/http/*.c coord/schedule/*.c store/*.c worker/*.c; echo "$build/sql/statements.c" ;;
     settings) ls cmd/settings*.c cmd/data_directory.c cmd/account.c worker/*.c worker/builtin/*.c ;;
     *)
-        echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings handlers" >&2
+        echo "tests/fuzz/run.sh: there is no fuzzer \"$1\": json cron protocol manifest tzif settings handlers query http" >&2
         exit 2
         ;;
     esac
 }
 
+# The texts of sql/, as the build makes them.
+mkdir -p "$build/sql"
+for kind in header:h source:c; do
+    python3 sql/embed.py "${kind%:*}" "$build/sql/statements.${kind#*:}" sql/query/*.sql sql/schema/*.sql
+done
+
 failed=0
 for name; do
     files=$(sources "$name")
     mkdir -p "$build/corpus/$name"
-    "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -I"$(pg_config --includedir)" -Wall -Wextra -Wno-missing-field-initializers \
+    "$compiler" -std=gnu11 -D_GNU_SOURCE -DROTA_VERSION='"fuzz"' -I. -I"$build" -I"$(pg_config --includedir)" -Wall -Wextra -Wno-missing-field-initializers \
         -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -lcrypto -levent -lpq -o "$build/fuzz_$name"
+        tests/fuzz/fuzz_"$name".c base/*.c $files -lm -lcurl -lssl -lcrypto -levent -levent_openssl -lz -lpthread -lpq -o "$build/fuzz_$name"
     dictionary=
     [ ! -f "tests/fuzz/$name.dict" ] || dictionary=-dict=tests/fuzz/$name.dict
     echo "== $name"

@@ -21,7 +21,7 @@ LAYERS = {
     "worker/sdk": {"worker/sdk"},
     "coord": {"base", "sql", "store", "worker", "coord", "coord/schedule", "coord/http"},
     "coord/schedule": {"base", "coord/schedule"},
-    "coord/http": {"base", "coord/http"},
+    "coord/http": {"base", "sql", "store", "coord", "coord/schedule", "coord/http"},
     "cmd": {"base", "sql", "store", "worker", "worker/sdk", "coord", "coord/schedule", "cmd"},
 }
 

@@ -39,7 +39,7 @@ def test_a_transaction_that_is_rolled_back_leaves_nothing(rota):
     rota.apply(job("a", unique={"key": "/k"}, max_pending=100), job("r", rate={"limit": 1, "per": "1s"}))
     first = rota.value("SELECT rota.enqueue('a', '{\"k\": 0}')")
     with psycopg.connect(rota.url) as db:
-        for statement in ("SELECT rota.enqueue('a', '{\"k\": 1}', expires_in => '1 h', traceparent => 'x')",
+        for statement in ("SELECT rota.enqueue('a', '{\"k\": 1}', expires_in => '1 h', traceparent => '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')",
                           "SELECT rota.enqueue_many('a', ARRAY['{\"k\": 2}', '{\"k\": 3}']::jsonb[])",
                           "SELECT rota.enqueue('r')", "SELECT rota.fire('a')", f"SELECT rota.cancel({first})",
                           f"SELECT rota.enqueue('r', after => ARRAY[{first}])"):

@@ -105,8 +105,9 @@ def test_a_run_of_the_history_is_found_by_its_id_in_each_partition(large):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("arguments, touched", [(["NULL", "50", "0"], 2000), (["'job 100'", "50", "100"], 2000),
-                                                (["'trigger 5'", "50", "0"], 500)])
+@pytest.mark.parametrize("arguments, touched", [(["NULL", "50", "0", "NULL"], 2000), (["'job 100'", "50", "100", "NULL"], 2000),
+                                                (["'trigger 5'", "50", "0", "NULL"], 500),
+                                                (["NULL", "50", "0", "'[\"job 150\", \"trigger 7\"]'"], 2000)])
 def test_a_page_of_triggers_reads_no_more_than_the_page(large, mode, arguments, touched):
     plan = execute(large, "get_triggers", "session", arguments, mode)
     assert not plan.scans("Seq Scan") & {"trigger", "trigger_due"}, plan.root
@@ -116,7 +117,7 @@ def test_a_page_of_triggers_reads_no_more_than_the_page(large, mode, arguments, 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_job_with_many_triggers_is_listed_without_reading_them(large, mode):
-    plan = execute(large, "get_jobs", "session", ["'job 100'", "50", "0"], mode)
+    plan = execute(large, "get_jobs", "session", ["'job 100'", "50", "0", "NULL"], mode)
     assert not plan.scans("Seq Scan") & {"trigger", "trigger_due"}
     assert plan.buffers() <= 500, plan.buffers()
 

@@ -234,7 +234,7 @@ def test_a_node_without_http_works(rota):
 
 def test_http_answers_what_it_does_not_know_with_404(rota):
     node = rota.node("n1")
-    assert node.http("/") == (404, "Not found.\n")
+    assert node.http("/") == (404, "Not found.")
     assert node.http("/readyz") == (200, "ready\n")
 
 

@@ -75,7 +75,10 @@ static size_t put_run(struct buffer *texts, const struct protocol_message *messa
     put_slice(texts, "ROTA_FIRE_TIME=", message->fire_time);
     put_slice(texts, "ROTA_RECOVERING=", slice_of(message->recovering ? "true" : "false"));
     put_slice(texts, "ROTA_NODE=", slice_of(node));
-    return 9;
+    if (message->traceparent.data == NULL)
+        return 9;
+    put_slice(texts, "TRACEPARENT=", message->traceparent); /* as tools for shells expect it */
+    return 10;
 }
 
 static bool is_overridden(const char *entry, const struct exec_request *request)
