@@ -36,7 +36,9 @@ def beside_backlog(bench, runs, seconds):
 
 
 def waiting(made, job):
-    return made.value("SELECT EXISTS (SELECT FROM rota.pending p JOIN rota.job j ON j.id = p.job_id WHERE j.name = %s)", job)
+    return made.value("""WITH job AS (SELECT j.id FROM rota.job j WHERE j.name = %s)
+                         SELECT EXISTS (SELECT FROM rota.pending p JOIN job j ON j.id = p.job_id)
+                             OR EXISTS (SELECT FROM rota.bundle b JOIN job j ON j.id = b.job_id)""", job)
 
 
 def plain(bench, runs, lanes):

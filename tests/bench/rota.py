@@ -59,7 +59,8 @@ class Fleet(Rota):
         wait_until(self.is_empty, limit, lambda: f"the end of all runs: {self.open_work()}", pause=0.2)
 
     def is_empty(self):
-        return self.value("/* bench: own */ SELECT NOT EXISTS (SELECT FROM rota.pending) AND NOT EXISTS (SELECT FROM rota.receipt)")
+        return self.value("""/* bench: own */ SELECT NOT EXISTS (SELECT FROM rota.pending) AND NOT EXISTS (SELECT FROM rota.bundle)
+                                                     AND NOT EXISTS (SELECT FROM rota.receipt)""")
 
     def drained(self, job, runs):
         """Seconds from the first start to the last end. Every run is there once, at its first attempt."""
