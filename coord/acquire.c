@@ -467,23 +467,13 @@ static void first_due(struct acquire *a, enum work work, int64_t due_us)
 
 void acquire_hint(struct node *node)
 {
-    node->acquire->hinted = true;
+    bounds_hint(&node->acquire->bounds);
 }
 
-/* Of a claim. One from the start is no look, but what it finds behind a bound is dealt with. */
 void acquire_claim_since_params(struct acquire *a, const struct route *routes, size_t count,
                                 struct store_params *params)
 {
-    struct bounds *bounds = &a->bounds;
-    bool runs = a->work == WORK_PENDING;
-    if (runs && a->hinted && bounds_may_look(bounds, clock_monotonic_us())) {
-        a->hinted = false;
-        bounds->behind[BOUND_ROWS] = bounds->behind[BOUND_BUNDLES] = true;
-    }
-    bounds_params(bounds, routes, count, false, node_database_now(a->node), params);
-    bounds->behind[BOUND_TRIGGERS] = bounds->behind[BOUND_TRIGGERS] && a->work != WORK_TRIGGERS;
-    bounds->behind[BOUND_ROWS] = bounds->behind[BOUND_ROWS] && !runs;
-    bounds->behind[BOUND_BUNDLES] = bounds->behind[BOUND_BUNDLES] && !runs;
+    bounds_params(&a->bounds, routes, count, false, node_database_now(a->node), params);
 }
 
 void acquire_beat_params(struct node *node, const struct route *routes, size_t count,

@@ -50,7 +50,6 @@ struct acquire {
     bool asked_from_start;
     int64_t beat_us; /* the same of the last heartbeat */
     bool beat_from_start;
-    bool hinted;         /* runs may have come in behind a bound */
     int32_t incarnation; /* under which its claim was sent */
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */

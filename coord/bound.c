@@ -31,15 +31,20 @@ static struct bound *find_or_add(struct bounds *bounds, int32_t route)
     return bound;
 }
 
+static bool walks_are_short(const struct bounds *bounds)
+{
+    return bounds->walk_us < WALK_SHORT_US;
+}
+
 static int64_t since(const struct bounds *bounds, int32_t route, enum bound_kind kind,
                      int64_t now_us)
 {
     const struct bound *bound = find((struct bounds *)bounds, route);
-    if (bound == NULL || bounds->behind[kind] || bound->since_us[kind] == STORE_NULL_TIME)
+    if (bound == NULL || bound->since_us[kind] == STORE_NULL_TIME)
         return STORE_NULL_TIME;
     if (kind == BOUND_TRIGGERS)
         return bound->since_us[kind];
-    if (bounds->walk_us < WALK_SHORT_US)
+    if (walks_are_short(bounds))
         return STORE_NULL_TIME;
     return bound->since_us[kind] < now_us - LATE_US ? bound->since_us[kind] : now_us - LATE_US;
 }
@@ -88,9 +93,9 @@ bool bounds_may_look(const struct bounds *bounds, int64_t now_us)
 int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us)
 {
     int64_t pause_us = WALK_SHARE * bounds->walk_us;
-    if (bounds_quick(bounds))
+    if (!bounds->hinted && bounds_quick(bounds))
         return INT64_MAX; /* heartbeats do */
-    if (pause_us < LOOK_US)
+    if (!bounds->hinted && pause_us < LOOK_US)
         pause_us = LOOK_US;
     int64_t left_us = bounds->looked_us + pause_us - now_us;
     return left_us > 0 ? left_us : 0;
@@ -98,6 +103,7 @@ int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us)
 
 void bounds_looked(struct bounds *bounds, int64_t began_us, int64_t now_us)
 {
+    bounds->hinted = false;
     bounds->looked_us = began_us;
     int64_t walk_us = now_us - began_us;
     bounds->walk_us = walk_us < WALK_MOST_US ? walk_us : WALK_MOST_US;
@@ -107,7 +113,12 @@ void bounds_found(struct bounds *bounds, enum bound_kind kind, int64_t due_us)
 {
     for (size_t i = 0; i < bounds->count; i++)
         if (due_us < bounds->at[i].since_us[kind])
-            bounds->behind[kind] = true;
+            bounds->at[i].since_us[kind] = due_us;
+}
+
+void bounds_hint(struct bounds *bounds)
+{
+    bounds->hinted = !walks_are_short(bounds); /* else claims look from the start themselves */
 }
 
 bool bounds_quick(const struct bounds *bounds)

@@ -33,10 +33,9 @@ struct bound {
 struct bounds {
     struct bound at[NODE_ROUTES_MAX];
     size_t count;
-    bool behind[BOUND_KINDS]; /* something is due before a bound: the next claim looks from the
-                                 start */
-    int64_t looked_us;        /* monotonic: when the last look from the start began */
-    int64_t walk_us;          /* how long it took */
+    bool hinted;       /* runs may have come in behind a bound */
+    int64_t looked_us; /* monotonic: when the last look from the start began */
+    int64_t walk_us;   /* how long it took */
 };
 
 /* As a parameter for each kind: where to look from in each route at now_us, of the database; NULL:
@@ -56,7 +55,9 @@ bool bounds_quick(const struct bounds *bounds); /* they hold up nobody, not even
 bool bounds_may_look(const struct bounds *bounds, int64_t now_us);
 int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us); /* INT64_MAX: need not */
 void bounds_looked(struct bounds *bounds, int64_t began_us, int64_t now_us);
-/* What is due of this kind already: the first of all. */
+/* A look found that this is the first of all of this kind: no bound is beyond it. */
 void bounds_found(struct bounds *bounds, enum bound_kind kind, int64_t due_us);
+/* Runs may have come in behind a bound: a look is wanted soon. */
+void bounds_hint(struct bounds *bounds);
 
 #endif
