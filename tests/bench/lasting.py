@@ -14,12 +14,6 @@ STEPS = """SELECT floor(extract(epoch FROM ended_at) / %s)::bigint * %s AS step,
             WHERE task = 'noop' GROUP BY 1 ORDER BY 1"""
 
 
-# As single calls of rota.enqueue leave them: each a row, each due at a time of its own.
-FILL_ROWS = """/* bench: own */ INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
-    SELECT rota.route_of(j.handler, j.priority), at, j.id, at, '{}'
-      FROM rota.job j, LATERAL (SELECT clock_timestamp() AS at FROM generate_series(1, 1000 * %s)) g WHERE j.name = %s"""
-
-
 class Feeder:
     """Keeps a backlog: as much as `backlog` waits, whatever the nodes do."""
 
@@ -84,7 +78,7 @@ def under_snapshot(bench, seconds, step_s, fill=rota.FILL):
 
 def snapshot(bench):
     seconds = bench.options.seconds or 300
-    for kind, fill in (("", rota.FILL), (", single rows", FILL_ROWS)):
+    for kind, fill in (("", rota.FILL), (", single rows", rota.FILL_ROWS)):
         if bench.measure("snapshot", f"before{kind}", "runs/s", under_snapshot, bench, seconds, bench.options.step, fill) is not None:
             under = bench.results.figures["snapshot", f"before{kind}"]["facts"]["under"]
             bench.results.add("snapshot", f"under the snapshot{kind}", "runs/s", under, {}, bench.round)
