@@ -2,7 +2,8 @@
 -- is room for in each pool falls to each kind (t trigger, p pending, b bundle) of each route: `wanted`, of which
 -- `sure` find a free slot, the others are to be at hand when the next one is free.
 -- `asked` is given by the statements: routes as their parameters say, and from where on to look: `since` for triggers,
--- `rows_since` for rows of pending, `bundles_since`.
+-- `rows_since` for rows of pending, `bundles_since`. One bundle more than would do if they were whole: the first is
+-- most likely not, and what ranks behind the next one is not to be taken before it.
 contender AS MATERIALIZED (
     -- who has anything due at all, and its share: what each brings if all bring alike, and some more
     SELECT k.*, count(*) OVER (PARTITION BY k.pool) AS rivals, k.room * 2 / count(*) OVER (PARTITION BY k.pool) + 8 AS share
@@ -31,7 +32,7 @@ contender AS MATERIALIZED (
            UNION ALL
            (SELECT b.due, b.size - b.taken FROM rota.bundle b
              WHERE c.kind = 'b' AND b.route = c.route AND b.due BETWEEN c.bundles_since AND now()
-             ORDER BY b.due LIMIT (c.share + rota.bundle_size() - 1) / rota.bundle_size())) d
+             ORDER BY b.due LIMIT (c.share + rota.bundle_size() - 1) / rota.bundle_size() + 1)) d
      WHERE c.rivals > 1 AND c.share < c.room
 ), bound AS MATERIALIZED (
     -- as many as there is room for are ranked no later than the last of these: no route need be read beyond
@@ -61,7 +62,7 @@ contender AS MATERIALIZED (
                            UNION ALL
                            (SELECT b.due, b.size - b.taken FROM rota.bundle b
                              WHERE c.kind = 'b' AND b.route = c.route AND b.due BETWEEN c.bundles_since AND c.until
-                             ORDER BY b.due LIMIT (c.room + rota.bundle_size() - 1) / rota.bundle_size())) d) h) w
+                             ORDER BY b.due LIMIT (c.room + rota.bundle_size() - 1) / rota.bundle_size() + 1)) d) h) w
      WHERE w.ahead < w.room
      GROUP BY w.kind, w.route, w.since, w.rows_since, w.bundles_since
 )
