@@ -307,7 +307,7 @@ static void on_fired(void *arg, const struct store_answer *answer)
     size_t count = fire_take(a->fire, node, answer->result, runs), ready = 0;
     observe_fired(node, a->fire);
     if (a->fire->later_count > 0)
-        wake_next(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING, node_database_now(node));
+        wake_now(node, a->fire->laned ? WORK_LANE_PENDING : WORK_PENDING);
     if (a->fire->rated)
         rate_next(node, node_database_now(node));
     for (size_t i = 0; i < count; i++) {
@@ -399,7 +399,6 @@ static void on_locked(void *arg, const struct store_answer *answer)
         return;
     }
     int count = PQntuples(answer->result);
-    a->bounds.behind = a->bounds.behind && a->work != WORK_TRIGGERS;
     wake_claimed(node, count, true);
     if (count < a->room)
         wake_unknown(node, a->work);
@@ -428,7 +427,7 @@ static void lock_triggers(struct acquire *a, const struct route *routes, size_t 
     acquire_begin(a, STEP_LOCK, routes, count);
     acquire_routes_params(&params, routes, count);
     params_bool(&params, a->work == WORK_LANE_TRIGGERS);
-    bounds_params(&a->bounds, routes, count, a->bounds.behind, &params);
+    acquire_claim_since_params(a, routes, count, &params);
     store_call(a->node->work, SQL_TRIGGER_ACQUIRE, &params, STORE_BEGIN, on_locked, a);
     store_params_free(&params);
 }
@@ -452,17 +451,46 @@ int64_t acquire_ask_in(const struct node *node)
     return bounds_look_in(&node->acquire->bounds, clock_monotonic_us());
 }
 
-void acquire_first_due(struct node *node, int64_t due_us)
+static void first_due(struct acquire *a, enum work work, int64_t due_us)
 {
-    if (due_us != STORE_NULL_TIME && due_us <= node_database_now(node))
-        bounds_found(&node->acquire->bounds, due_us);
+    wake_next(a->node, work, due_us);
+    if (due_us == STORE_NULL_TIME || due_us > node_database_now(a->node))
+        return;
+    if (work == WORK_TRIGGERS)
+        bounds_found(&a->bounds, BOUND_TRIGGERS, due_us);
+    if (work == WORK_PENDING) {
+        bounds_found(&a->bounds, BOUND_ROWS, due_us);
+        bounds_found(&a->bounds, BOUND_BUNDLES, due_us);
+    }
 }
 
-void acquire_since_params(const struct node *node, const struct route *routes, size_t count,
-                          struct store_params *params)
+void acquire_hint(struct node *node)
 {
-    const struct bounds *bounds = &node->acquire->bounds;
-    bounds_params(bounds, routes, count, bounds_quick(bounds), params);
+    bounds_hint(&node->acquire->bounds);
+}
+
+void acquire_claim_since_params(struct acquire *a, const struct route *routes, size_t count,
+                                struct store_params *params)
+{
+    bounds_params(&a->bounds, routes, count, false, node_database_now(a->node), params);
+}
+
+void acquire_beat_params(struct node *node, const struct route *routes, size_t count,
+                         struct store_params *params)
+{
+    struct acquire *a = node->acquire;
+    a->beat_from_start = bounds_quick(&a->bounds);
+    a->beat_us = clock_monotonic_us();
+    bounds_params(&a->bounds, routes, count, a->beat_from_start, node_database_now(node), params);
+}
+
+void acquire_beat(struct node *node, const int64_t due_us[WORK_KINDS])
+{
+    struct acquire *a = node->acquire;
+    if (a->beat_from_start)
+        bounds_looked(&a->bounds, a->beat_us, clock_monotonic_us());
+    for (int work = 0; work < WORK_KINDS; work++)
+        first_due(a, (enum work)work, due_us[work]);
 }
 
 static void on_asked(void *arg, const struct store_answer *answer)
@@ -479,8 +507,7 @@ static void on_asked(void *arg, const struct store_answer *answer)
     }
     member_clock(node, row_time(answer->result, 0, WORK_KINDS), a->asked_boot_us);
     for (int work = 0; work < WORK_KINDS; work++)
-        wake_next(node, (enum work)work, row_time(answer->result, 0, work));
-    acquire_first_due(node, row_time(answer->result, 0, WORK_TRIGGERS));
+        first_due(a, (enum work)work, row_time(answer->result, 0, work));
     wake_route_seen(node, row_int32(answer->result, 0, WORK_KINDS + 1));
     rate_next(node, row_time(answer->result, 0, WORK_KINDS + 2));
     busy_heard(node, row_bool(answer->result, 0, WORK_KINDS + 3));
@@ -499,7 +526,7 @@ void acquire_ask(struct node *node, const struct route *routes, size_t count)
     for (size_t i = 0; i < count; i++)
         ids[i] = routes[i].id;
     params_int32s(&params, ids, count);
-    bounds_params(&a->bounds, routes, count, a->asked_from_start, &params);
+    bounds_params(&a->bounds, routes, count, a->asked_from_start, node_database_now(node), &params);
     store_call(node->work, SQL_WORK_NEXT, &params, 0, on_asked, a);
     store_params_free(&params);
 }

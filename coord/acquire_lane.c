@@ -260,6 +260,7 @@ void acquire_lane_pending(struct acquire *a, const struct route *routes, size_t 
     struct store_params params = {0};
     acquire_begin(a, STEP_LOCK, routes, count);
     acquire_routes_params(&params, routes, count);
+    acquire_claim_since_params(a, routes, count, &params);
     store_call(a->node->work, SQL_LANE_PICK, &params, STORE_BEGIN, on_picked, a);
     store_params_free(&params);
 }

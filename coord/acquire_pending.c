@@ -92,6 +92,18 @@ static bool take_receipt(struct acquire *a, const PGresult *result, int row)
     return rated;
 }
 
+/* How far it has come in each route: the same in each row. */
+static void take_reached(struct acquire *a, const PGresult *result)
+{
+    struct array bundles = array_begin(result, 0, 21), routes = array_begin(result, 0, 22),
+                 dues = array_begin(result, 0, 23);
+    while (array_count(&routes) > 0) {
+        enum bound_kind kind = array_bool(&bundles, false) ? BOUND_BUNDLES : BOUND_ROWS;
+        int32_t route = array_int32(&routes, 0);
+        bounds_reach(&a->bounds, kind, route, array_time(&dues, 0));
+    }
+}
+
 /* How many runs a claim has brought. */
 static int runs_of(const PGresult *result)
 {
@@ -129,6 +141,8 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         a->fleet_revision = row_int64(answer->result, row, 20);
         rated = take_receipt(a, answer->result, row) || rated;
     }
+    if (PQntuples(answer->result) > 0)
+        take_reached(a, answer->result);
     if (rated)
         rate_claimed(node);
     acquire_go_on(a);
@@ -141,6 +155,7 @@ void acquire_pending(struct acquire *a, const struct route *routes, size_t count
     acquire_routes_params(&params, routes, count);
     a->incarnation = a->node->member.incarnation;
     params_int32(&params, a->incarnation);
+    acquire_claim_since_params(a, routes, count, &params);
     store_call(a->node->work, SQL_RUN_CLAIM, &params, 0, acquire_on_claimed, a);
     store_params_free(&params);
 }

@@ -48,6 +48,8 @@ struct acquire {
     int64_t asked_boot_us; /* when the next due times were asked for */
     int64_t asked_us;      /* the same, monotonic */
     bool asked_from_start;
+    int64_t beat_us; /* the same of the last heartbeat */
+    bool beat_from_start;
     int32_t incarnation; /* under which its claim was sent */
     int64_t fleet_revision;
     struct route routes[NODE_CLAIM_ROUTES_MAX]; /* of the step that is out */
@@ -70,6 +72,8 @@ void acquire_begin(struct acquire *a, enum step step, const struct route *routes
 void acquire_routes_params(struct store_params *params, const struct route *routes, size_t count);
 int *acquire_room_of(struct acquire *a, int32_t route, int *rooms);
 void acquire_rooms(const struct acquire *a, int rooms[NODE_POOLS_MAX]); /* free slots by pool */
+void acquire_claim_since_params(struct acquire *a, const struct route *routes, size_t count,
+                                struct store_params *params);
 void acquire_failed(struct acquire *a, const struct rota_error *error);
 /* One row of trigger_acquire.sql; false: its definitions have to be loaded first. */
 bool acquire_input(struct acquire *a, const PGresult *result, int row, struct fire_input *input);

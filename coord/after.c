@@ -44,7 +44,7 @@ static void on_resolved(void *arg, const struct store_answer *answer)
         return;
     }
     if (row_int64(answer->result, 0, 0) > 0)
-        wake_next(node, WORK_PENDING, node_database_now(node));
+        wake_now(node, WORK_PENDING);
     flush(a);
 }
 

@@ -46,8 +46,9 @@ void wake_handlers_changed(struct node *node);
 void wake_route_seen(struct node *node, int32_t newest); /* newest route id in the database */
 void wake_notified(struct node *node, const char *payload);
 void wake_next(struct node *node, enum work work, int64_t due_us); /* STORE_NULL_TIME: none */
-void wake_look(struct node *node); /* something may have changed: look soon */
-void wake_step(struct node *node); /* an acquire step has ended: what is next? */
+void wake_now(struct node *node, enum work work); /* something has become due, maybe long ago */
+void wake_look(struct node *node);                /* something may have changed: look soon */
+void wake_step(struct node *node);                /* an acquire step has ended: what is next? */
 size_t wake_handlers(struct node *node,
                      const char *const **ret_handlers); /* that our workers announced */
 void wake_unknown(struct node *node, enum work work);   /* all due is taken: ask when the next is */
@@ -64,11 +65,13 @@ uint64_t acquire_number(const struct node *node); /* of the step that is out, or
 void acquire_work(struct node *node, enum work work, const struct route *routes, size_t count);
 void acquire_ask(struct node *node, const struct route *routes, size_t count);
 int64_t acquire_ask_in(const struct node *node); /* even while there is work: see bound.h */
-void acquire_first_due(struct node *node, int64_t due_us); /* of all triggers of its routes */
+void acquire_hint(struct node *node);            /* runs may have come in behind its bounds */
 struct store_params;
-/* From where on a heartbeat looks for due triggers of these routes. */
-void acquire_since_params(const struct node *node, const struct route *routes, size_t count,
-                          struct store_params *params);
+/* A heartbeat: from where on it looks for what is due in these routes, and the first due of each
+ * kind that it has found. */
+void acquire_beat_params(struct node *node, const struct route *routes, size_t count,
+                         struct store_params *params);
+void acquire_beat(struct node *node, const int64_t due_us[WORK_KINDS]);
 void acquire_lost(struct node *node); /* the work connection is gone: the step is over */
 
 /* dispatch.c */

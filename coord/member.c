@@ -245,11 +245,12 @@ static void take_beat(struct node *node, const PGresult *result)
     free(fences);
     take_suspects(node, result);
     m->others_hold = row_bool(result, 0, 9);
-    wake_next(node, WORK_TRIGGERS, row_time(result, 0, 10));
-    acquire_first_due(node, row_time(result, 0, 10));
-    wake_next(node, WORK_PENDING, row_time(result, 0, 11));
-    wake_next(node, WORK_LANE_TRIGGERS, row_time(result, 0, 12));
-    wake_next(node, WORK_LANE_PENDING, row_time(result, 0, 13));
+    acquire_beat(node, (const int64_t[WORK_KINDS]){
+                           [WORK_TRIGGERS] = row_time(result, 0, 10),
+                           [WORK_PENDING] = row_time(result, 0, 11),
+                           [WORK_LANE_TRIGGERS] = row_time(result, 0, 12),
+                           [WORK_LANE_PENDING] = row_time(result, 0, 13),
+                       });
     m->lanes = row_bool(result, 0, 14);
     node_sweep_lanes(node);
     control_heard(node, row_text(result, 0, 15),
@@ -293,7 +294,7 @@ static void send_beat(struct node *node, bool stand, const struct route *routes,
     params_int32(&params, node->lock_class);
     params_bool(&params, stand);
     params_int32s(&params, ids, count);
-    acquire_since_params(node, routes, count, &params);
+    acquire_beat_params(node, routes, count, &params);
     store_call(node->session, SQL_NODE_HEARTBEAT, &params, 0, callback, node);
     store_params_free(&params);
 }

@@ -48,9 +48,9 @@ static void set_timer(struct rate *r)
 static void wake_released(struct node *node, int64_t laned, int64_t plain)
 {
     if (plain > 0)
-        wake_next(node, WORK_PENDING, node_database_now(node));
+        wake_now(node, WORK_PENDING);
     if (laned > 0)
-        wake_next(node, WORK_LANE_PENDING, node_database_now(node));
+        wake_now(node, WORK_LANE_PENDING);
 }
 
 static void on_looked(void *arg, const struct store_answer *answer)

@@ -509,6 +509,13 @@ void wake_next(struct node *node, enum work work, int64_t due_us)
     decide_soon(node->wake);
 }
 
+void wake_now(struct node *node, enum work work)
+{
+    if (work == WORK_PENDING)
+        acquire_hint(node);
+    wake_next(node, work, node_database_now(node));
+}
+
 void wake_look(struct node *node)
 {
     node->wake->ask = true;
@@ -521,12 +528,12 @@ void wake_notified(struct node *node, const char *payload)
     member_others_work(node);
     /* most likely due now: claim without asking */
     if (*payload == '\0') {
-        wake_next(node, WORK_PENDING, node_database_now(node));
+        wake_now(node, WORK_PENDING);
         return;
     }
     if (strcmp(payload, "lane") == 0) {
-        wake_next(node, WORK_LANE_PENDING, node_database_now(node));
-        wake_next(node, WORK_LANE_TRIGGERS, node_database_now(node));
+        wake_now(node, WORK_LANE_PENDING);
+        wake_now(node, WORK_LANE_TRIGGERS);
         return;
     }
     load_routes(w); /* definitions or routes have changed */

@@ -6,10 +6,16 @@
 -- $3 pools: the pool that serves each
 -- $4 rooms: how many that pool takes
 -- $5 slots: free ones of that pool
+-- $6 since: of each route, from where on to look for triggers, NULL for all
+-- $7 rows_since: the same for rows of pending
+-- $8 bundles_since: and for bundles
 -- on: work
 WITH asked AS MATERIALIZED (
-    SELECT r.*, '-infinity'::timestamptz AS since
-      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[]) AS r(route, priority, pool, room, slots)
+    SELECT r.route, r.priority, r.pool, r.room, r.slots, coalesce(r.since, '-infinity') AS since,
+           coalesce(r.rows_since, '-infinity') AS rows_since, coalesce(r.bundles_since, '-infinity') AS bundles_since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[], $6::timestamptz[],
+                  $7::timestamptz[], $8::timestamptz[])
+           AS r(route, priority, pool, room, slots, since, rows_since, bundles_since)
 ),
 -- include ../part/claim_heads.sql
 , quota AS MATERIALIZED (

@@ -23,6 +23,8 @@ WITH taken AS (
     SELECT t.* FROM taken t ORDER BY t.due, t.id
 ), drawn AS ( -- lanes have no bundles
     SELECT b.ids, b.data, b.route, b.job_id, b.due, b.enqueued_at, b.taken, b.size AS runs FROM rota.bundle b WHERE false
+), reached AS ( -- they are looked for from the start always
+    SELECT false AS bundles, p.route, p.due FROM placed p WHERE false
 )
 -- include ../part/claim_receipt.sql
 , slot AS (

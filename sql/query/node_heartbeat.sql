@@ -6,6 +6,8 @@
 --   run leaves it to those that do
 -- $5 routes: those it can serve now
 -- $6 since: from where on to look for their due triggers, NULL for all
+-- $7 rows_since: the same for rows of pending
+-- $8 bundles_since: and for bundles
 -- on: session
 WITH mine AS (
     UPDATE rota.incarnation i
@@ -38,10 +40,12 @@ SELECT EXISTS (SELECT FROM mine),
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = w.route AND t.state = 'W' AND NOT t.paused
                AND t.next_at >= coalesce(w.since, '-infinity') ORDER BY t.next_at LIMIT 1) d),
-       (SELECT min(d.due) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
-            (SELECT p.due FROM rota.pending p WHERE p.route = w.route ORDER BY p.due LIMIT 1)
+       (SELECT min(d.due) FROM unnest($5::integer[], $7::timestamptz[], $8::timestamptz[]) AS w(route, rows_since, bundles_since) CROSS JOIN LATERAL (
+            (SELECT p.due FROM rota.pending p
+              WHERE p.route = w.route AND p.due >= coalesce(w.rows_since, '-infinity') ORDER BY p.due LIMIT 1)
             UNION ALL
-            (SELECT b.due FROM rota.bundle b WHERE b.route = w.route ORDER BY b.due LIMIT 1)) d),
+            (SELECT b.due FROM rota.bundle b
+              WHERE b.route = w.route AND b.due >= coalesce(w.bundles_since, '-infinity') ORDER BY b.due LIMIT 1)) d),
        (SELECT min(d.next_at) FROM unnest($5::integer[]) AS w(route) CROSS JOIN LATERAL (
             SELECT t.next_at FROM rota.trigger_due t
              WHERE t.route = -w.route AND t.state = 'W' AND NOT t.paused ORDER BY t.next_at LIMIT 1) d),

@@ -23,11 +23,12 @@
 -- $20 node: name
 -- on: work
 WITH cleared AS MATERIALIZED (
-    -- LIMIT: each by its key, however small the planner takes the table for
+    -- LIMIT, IS TRUE: each by its key, however small the planner takes the table for. The index on incarnations leads
+    -- through all receipts it has had, as long as an old snapshot is open
     SELECT m.place, r.fence, r.open, r.open & ~m.mask AS rest
       FROM unnest($2::bigint[], $3::varbit[]) WITH ORDINALITY AS m(fence, mask, place) CROSS JOIN LATERAL (
            SELECT o.fence, o.open FROM rota.receipt o
-            WHERE o.fence = m.fence AND o.incarnation = $1::integer AND length(o.open) = length(m.mask) LIMIT 1 FOR UPDATE) r
+            WHERE o.fence = m.fence AND (o.incarnation = $1::integer) IS TRUE AND length(o.open) = length(m.mask) LIMIT 1 FOR UPDATE) r
 ), gone AS (
     DELETE FROM rota.receipt r WHERE r.fence = ANY (ARRAY(SELECT c.fence FROM cleared c WHERE bit_count(c.rest) = 0))
 ), kept AS (

@@ -8,12 +8,16 @@
 -- $4 rooms: how many that pool takes
 -- $5 slots: free ones of that pool
 -- $6 laned: whether triggers of lanes are wanted, or those without
--- $7 since: of each route, from where on to look, NULL for all; what is before it was fired
+-- $7 since: of each route, from where on to look for triggers, NULL for all; what is before it was fired
+-- $8 rows_since: the same for rows of pending; what is before it was taken
+-- $9 bundles_since: and for bundles
 -- on: work
 WITH asked AS MATERIALIZED (
-    SELECT r.route, r.priority, r.pool, r.room, r.slots, coalesce(r.since, '-infinity') AS since
-      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[], $7::timestamptz[])
-           AS r(route, priority, pool, room, slots, since)
+    SELECT r.route, r.priority, r.pool, r.room, r.slots, coalesce(r.since, '-infinity') AS since,
+           coalesce(r.rows_since, '-infinity') AS rows_since, coalesce(r.bundles_since, '-infinity') AS bundles_since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::integer[], $5::integer[], $7::timestamptz[],
+                  $8::timestamptz[], $9::timestamptz[])
+           AS r(route, priority, pool, room, slots, since, rows_since, bundles_since)
 ),
 -- include ../part/claim_heads.sql
 SELECT d.trigger_id, d.route, d.revision, d.next_at, d.previous_at, now(), (SELECT f.definition_revision FROM rota.fleet f),

@@ -19,8 +19,8 @@ class Feeder:
 
     PORTION = 20000
 
-    def __init__(self, made, backlog):
-        self.made, self.backlog, self.fed = made, backlog, 0
+    def __init__(self, made, backlog, fill=rota.FILL):
+        self.made, self.backlog, self.fill, self.fed = made, backlog, fill, 0
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._feed)
 
@@ -30,7 +30,7 @@ class Feeder:
                 if self.fed - db.execute(FED).fetchone()[0] > self.backlog:
                     self.stopped.wait(0.1)
                     continue
-                db.execute(rota.FILL, [self.PORTION // rota.FILL_STEP, "noop"])
+                db.execute(self.fill, [self.PORTION // rota.FILL_STEP, "noop"])
                 self.fed += self.PORTION
 
     def __enter__(self):
@@ -54,12 +54,12 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def under_snapshot(bench, seconds, step_s):
+def under_snapshot(bench, seconds, step_s, fill=rota.FILL):
     """Rates before an idle transaction was opened, and in the last third of its life."""
     with rota.fleet(bench) as made:
         made.apply(rota.NOOP)
         made.ready_nodes(2)
-        with Feeder(made, bench.options.backlog) as feeder, psycopg.connect(made.url) as held:
+        with Feeder(made, bench.options.backlog, fill) as feeder, psycopg.connect(made.url) as held:
             time.sleep(step_s * 4)
             held.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             held.execute("SELECT count(*) FROM rota.job")
@@ -78,9 +78,10 @@ def under_snapshot(bench, seconds, step_s):
 
 def snapshot(bench):
     seconds = bench.options.seconds or 300
-    if bench.measure("snapshot", "before", "runs/s", under_snapshot, bench, seconds, bench.options.step) is not None:
-        under = bench.results.figures["snapshot", "before"]["facts"]["under"]
-        bench.results.add("snapshot", "under the snapshot", "runs/s", under, {}, bench.round)
+    for kind, fill in (("", rota.FILL), (", single rows", rota.FILL_ROWS)):
+        if bench.measure("snapshot", f"before{kind}", "runs/s", under_snapshot, bench, seconds, bench.options.step, fill) is not None:
+            under = bench.results.figures["snapshot", f"before{kind}"]["facts"]["under"]
+            bench.results.add("snapshot", f"under the snapshot{kind}", "runs/s", under, {}, bench.round)
 
 
 def churned(bench, seconds, step_s):
@@ -95,7 +96,7 @@ def churned(bench, seconds, step_s):
         found = [rate for _, rate in steps(made, step_s)]
         part = max(1, len(found) // 10)
         sizes = made.rows("""SELECT relname, pg_total_relation_size(oid) / 1024 FROM pg_class
-                              WHERE relnamespace = 'rota'::regnamespace AND relname IN ('pending', 'receipt') ORDER BY 1""")
+                              WHERE relnamespace = 'rota'::regnamespace AND relname IN ('bundle', 'pending', 'receipt') ORDER BY 1""")
         return mean(found[part:2 * part]), {"end": mean(found[-part:]), "steps": [round(rate) for rate in found],
                                             "kib": {name: int(size) for name, size in sizes}}
 

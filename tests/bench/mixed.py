@@ -14,11 +14,11 @@ LOW = {"name": "low", "handler": "noop", "durable": True, "priority": 1}
 HIGH = {"name": "high", "handler": "noop", "durable": True, "priority": 90}
 
 
-def beside_backlog(bench, runs, seconds):
+def beside_backlog(bench, runs, seconds, fill=rota.FILL):
     """p99 from schedule to start of what comes each 100 ms while runs of low priority wait."""
     with rota.fleet(bench) as made:
         made.apply(LOW, HIGH, {"name": "tick", "handler": "noop", "triggers": [rota.every(100)]})
-        made.fill("low", runs)
+        made.fill("low", runs, fill)
         made.settle()
         made.ready_nodes(2)
         time.sleep(1)
@@ -36,7 +36,9 @@ def beside_backlog(bench, runs, seconds):
 
 
 def waiting(made, job):
-    return made.value("SELECT EXISTS (SELECT FROM rota.pending p JOIN rota.job j ON j.id = p.job_id WHERE j.name = %s)", job)
+    return made.value("""WITH job AS (SELECT j.id FROM rota.job j WHERE j.name = %s)
+                         SELECT EXISTS (SELECT FROM rota.pending p JOIN job j ON j.id = p.job_id)
+                             OR EXISTS (SELECT FROM rota.bundle b JOIN job j ON j.id = b.job_id)""", job)
 
 
 def plain(bench, runs, lanes):
@@ -100,9 +102,10 @@ def collect(heard, sent, delays):
 
 def mixed(bench):
     options = bench.options
-    if bench.measure("mixed", "high priority", "ms p99", beside_backlog, bench, options.low_runs, 20) is not None:
-        facts = bench.results.figures["mixed", "high priority"]["facts"]
-        bench.results.add("mixed", "trigger", "ms p99", facts["trigger"], {}, bench.round)
+    for kind, fill in (("", rota.FILL), (", single rows", rota.FILL_ROWS)):
+        if bench.measure("mixed", f"high priority{kind}", "ms p99", beside_backlog, bench, options.low_runs, 20, fill) is not None:
+            facts = bench.results.figures["mixed", f"high priority{kind}"]["facts"]
+            bench.results.add("mixed", f"trigger{kind}", "ms p99", facts["trigger"], {}, bench.round)
     bench.measure("mixed", "without lanes", "runs/s", plain, bench, options.runs, 0)
     bench.measure("mixed", "beside full lanes", "runs/s", plain, bench, options.runs, options.lanes)
     bench.measure("mixed", "short runs", "ms p99", beside_long, bench, options.tick_seconds)

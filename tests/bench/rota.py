@@ -18,6 +18,10 @@ WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stamp_worker.
 
 FILL = """/* bench: own */ SELECT count(*) FROM generate_series(1, %s) step, LATERAL unnest(rota.enqueue_many(%s,
     (SELECT array_agg(jsonb_build_object('id', step * 1000 + g)) FROM generate_series(1, 1000) g))) id"""
+# As single calls of rota.enqueue leave them: each a row, each due at a time of its own.
+FILL_ROWS = """/* bench: own */ INSERT INTO rota.pending (route, due, job_id, scheduled_at, data)
+    SELECT rota.route_of(j.handler, j.priority), at, j.id, at, '{}'
+      FROM rota.job j, LATERAL (SELECT clock_timestamp() AS at FROM generate_series(1, 1000 * %s)) g WHERE j.name = %s"""
 DRAINED = """SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE status = 'success' AND attempt = 1),
                     extract(epoch FROM max(ended_at) - min(started_at))::float8
                FROM rota.task_history WHERE task = %s"""
@@ -46,9 +50,9 @@ class Fleet(Rota):
         for node in self.nodes:
             node.stop()
 
-    def fill(self, job, runs):
+    def fill(self, job, runs, fill=FILL):
         """In one transaction, so that all become visible at once; then as after an hour of running."""
-        self.db.execute(FILL, [runs // FILL_STEP, job])
+        self.db.execute(fill, [runs // FILL_STEP, job])
 
     def settle(self):
         """Statistics and a checkpoint, as the peers' harnesses do it before they measure."""
@@ -59,7 +63,8 @@ class Fleet(Rota):
         wait_until(self.is_empty, limit, lambda: f"the end of all runs: {self.open_work()}", pause=0.2)
 
     def is_empty(self):
-        return self.value("/* bench: own */ SELECT NOT EXISTS (SELECT FROM rota.run) AND NOT EXISTS (SELECT FROM rota.receipt)")
+        return self.value("""/* bench: own */ SELECT NOT EXISTS (SELECT FROM rota.pending) AND NOT EXISTS (SELECT FROM rota.bundle)
+                                                     AND NOT EXISTS (SELECT FROM rota.receipt)""")
 
     def drained(self, job, runs):
         """Seconds from the first start to the last end. Every run is there once, at its first attempt."""

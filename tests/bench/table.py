@@ -39,9 +39,12 @@ TARGETS = [
     ("rows", "drain, large history of an empty one", ("drain, large history", "drain, empty history"), "at least", 0.9),
     ("rows", "retention, s", ("retention",), "at most", 1.0),
     ("snapshot", "rate under a snapshot of that before", ("under the snapshot", "before"), "at least", 0.8),
+    ("snapshot", "the same of single rows", ("under the snapshot, single rows", "before, single rows"), "at least", 0.8),
     ("churn", "last rate of the first", ("at the end", "at the beginning"), "at least", 0.95),
     ("mixed", "high priority beside a backlog, p99 ms", ("high priority",), "at most", 20.0),
     ("mixed", "triggers beside a backlog, p99 ms", ("trigger",), "at most", 20.0),
+    ("mixed", "high priority beside single rows, p99 ms", ("high priority, single rows",), "at most", 20.0),
+    ("mixed", "triggers beside single rows, p99 ms", ("trigger, single rows",), "at most", 20.0),
     ("mixed", "plain runs beside full lanes", ("beside full lanes", "without lanes"), "at least", 0.9),
     ("mixed", "short beside long runs, p99 ms", ("short runs",), "at most", 50.0),
 ]

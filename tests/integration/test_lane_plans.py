@@ -100,14 +100,14 @@ def test_the_sweep_looks_at_each_lane_once_however_many_wait_in_it(large):
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 def test_a_heartbeat_sees_at_the_ends_of_indexes_whether_there_are_lanes(large, mode):
-    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", "'{NULL,NULL,NULL}'"], mode)
+    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", *plans.since(3)], mode)
     assert not plan.scans("Seq Scan") & {*plans.LARGE, "lane_slot"}
     assert {"pending_parked", "trigger_due_blocked", "pending_paused", "lane_slot_pkey"} <= plan.indexes()
 
 
 def test_picking_runs_of_lanes_touches_the_heads_of_its_routes_alone(large):
     routes = [array("integer", [-1, -6]), array("smallint", [5, 6]), array("integer", [0, 0]), same("integer", 300, 2),
-              same("integer", 300, 2)]
+              same("integer", 300, 2), *plans.since(2)]
     plan = plans.execute(large, "lane_pick", "work", routes,
                          before="UPDATE rota.pending SET held = NULL, due = held_due, held_due = NULL WHERE lane = 7")
     assert plan.root["Actual Rows"] == PARKED

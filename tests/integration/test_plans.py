@@ -158,6 +158,11 @@ def routes(room=ROOM, count=ROUTES, pools=1):
             array("integer", [route % pools for route in ids]), same("integer", room, count), same("integer", room, count)]
 
 
+def since(count=ROUTES, triggers=None, rows=None, bundles=None):
+    """From where on a claim looks: for triggers, rows and bundles of each route."""
+    return [same("timestamptz", at, count) for at in (triggers, rows, bundles)]
+
+
 def test_the_node_sets_what_these_plans_rely_on():
     """Without the last, a queue of a few millions makes each claim compile its plan: 100 ms instead of 10."""
     assert node_settings("work") == {"plan_cache_mode": "force_generic_plan", "random_page_cost": "1.1", "jit": "off",
@@ -169,27 +174,27 @@ HEADS = 4 * ROOM + 2 * 16 * ROUTES
 
 
 def test_a_claim_touches_only_the_heads_of_its_routes(large):
-    plan = execute(large, "run_claim", "work", [*routes(), "1"])
+    plan = execute(large, "run_claim", "work", [*routes(), "1", *since()])
     assert plan.part("taken")["Actual Rows"] == ROOM
     assert_lean(plan, {"pending_claim", "trigger_due_claim"}, HEADS, 25 * ROOM)
 
 
 def test_a_claim_of_few_runs_is_cheap(large):
-    plan = execute(large, "run_claim", "work", [*routes(room=4), "1"])
+    plan = execute(large, "run_claim", "work", [*routes(room=4), "1", *since()])
     assert plan.part("taken")["Actual Rows"] == 4
     assert_lean(plan, {"pending_claim"}, HEADS, 700)
 
 
 def test_a_claim_for_many_pools_is_bounded_alike(large):
-    plan = execute(large, "run_claim", "work", [*routes(room=ROOM // 4, pools=4), "1"])
+    plan = execute(large, "run_claim", "work", [*routes(room=ROOM // 4, pools=4), "1", *since()])
     assert plan.part("taken")["Actual Rows"] == ROOM
     assert_lean(plan, {"pending_claim", "trigger_due_claim"}, HEADS, 25 * ROOM)
 
 
 def test_runs_of_routes_that_are_not_asked_for_are_not_in_the_way(large):
     """The 5,000 oldest runs of all belong to a route of another handler."""
-    with_them = execute(large, "run_claim", "work", [*routes(), "1"])
-    without = execute(large, "run_claim", "work", [*routes(), "1"],
+    with_them = execute(large, "run_claim", "work", [*routes(), "1", *since()])
+    without = execute(large, "run_claim", "work", [*routes(), "1", *since()],
                       before=f"DELETE FROM rota.pending WHERE route = {FOREIGN_ROUTE}")
     assert abs(with_them.buffers() - without.buffers()) < 100
 
@@ -204,21 +209,21 @@ def bundled(room=ROOM):
 @pytest.mark.parametrize("room, part, count", [(ROOM, "emptied", ROOM // 10 + 8), (2, "cut", 1)])
 def test_a_claim_touches_only_the_heads_of_the_bundles(large, room, part, count):
     """Bundles of three, smaller than any that are made: no more are looked at than of the smallest."""
-    alone = [array("integer", [BUNDLED_ROUTE]), "'{5}'", "'{0}'", f"'{{{room}}}'", f"'{{{room}}}'", "1"]
+    alone = [array("integer", [BUNDLED_ROUTE]), "'{5}'", "'{0}'", f"'{{{room}}}'", f"'{{{room}}}'", "1", *since(1)]
     plan = execute(large, "run_claim", "work", alone)
     assert plan.part(part)["Actual Rows"] == count
     assert_lean(plan, {"bundle_claim"}, 50, 1500)
 
 
 def test_a_claim_among_bundles_and_rows_is_bounded_alike(large):
-    plan = execute(large, "run_claim", "work", [*bundled(), "1"], before="UPDATE rota.bundle SET due = now() - interval '20 days' "
+    plan = execute(large, "run_claim", "work", [*bundled(), "1", *since(ROUTES + 1)], before="UPDATE rota.bundle SET due = now() - interval '20 days' "
                    "WHERE id IN (SELECT id FROM rota.bundle WHERE due <= now() LIMIT 20)")
     assert plan.part("emptied")["Actual Rows"] > 0
     assert_lean(plan, {"bundle_claim", "pending_claim"}, HEADS, 30 * ROOM)
 
 
 def test_when_the_next_bundle_is_due_is_read_at_the_end_of_an_index(large):
-    plan = execute(large, "work_next", "work", [f"'{{{BUNDLED_ROUTE}}}'", same("timestamptz", None, 1)])
+    plan = execute(large, "work_next", "work", [f"'{{{BUNDLED_ROUTE}}}'", *since(1)])
     assert_lean(plan, {"bundle_claim"}, 10, 200)
 
 
@@ -241,14 +246,15 @@ def test_what_opens_a_bundle_touches_that_one_alone(large, call):
 
 
 def test_acquiring_triggers_touches_only_the_heads_of_its_routes(large):
-    plan = execute(large, "trigger_acquire", "work", [*routes(), "false", same("timestamptz", None, ROUTES)])
+    plan = execute(large, "trigger_acquire", "work", [*routes(), "false", *since()])
     assert_lean(plan, {"pending_claim", "trigger_due_claim"}, HEADS, 15 * ROOM)
 
 
 def test_triggers_that_are_due_are_all_that_is_locked(large):
     """With nothing waiting, the few due among 1,000,000 triggers."""
     due = large.value("SELECT count(*) FROM rota.trigger_due WHERE next_at <= now()")
-    plan = execute(large, "trigger_acquire", "work", [*routes(), "false", same("timestamptz", None, ROUTES)], before="DELETE FROM rota.pending")
+    plan = execute(large, "trigger_acquire", "work", [*routes(), "false", *since()],
+                   before="DELETE FROM rota.pending")
     assert plan.root["Actual Rows"] == due == ROOM
 
 
@@ -259,7 +265,8 @@ FIRED = """UPDATE rota.trigger_due SET next_at = next_at + interval '1 year'
 def test_what_was_fired_under_an_old_snapshot_is_not_walked_through_again(loaded):
     """25,000 occurrences of one route became due and were fired, while somebody's transaction stays open."""
     made_due = FIRED.replace("next_at + interval '1 year'", "now() - interval '1 hour' + trigger_id * interval '1 ms'")
-    acquire = [array("integer", [1]), array("smallint", [5]), array("integer", [0]), array("integer", [ROOM]), "false"]
+    acquire = [array("integer", [1]), array("smallint", [5]), array("integer", [0]), array("integer", [ROOM]),
+               array("integer", [ROOM]), "false"]
     ask = [array("integer", [1])]
     with psycopg.connect(loaded.url) as old:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -267,11 +274,33 @@ def test_what_was_fired_under_an_old_snapshot_is_not_walked_through_again(loaded
         loaded.db.execute(made_due)
         loaded.db.execute(FIRED.replace("next_at > now()", "next_at <= now()").replace("next_at + interval '1 year'",
                                                                                     "now() + interval '1 year'"))
-        bound, none = "array[now() - interval '1 minute']", same("timestamptz", None, 1)
+        minute = loaded.value("SELECT (now() - interval '1 minute')::text")
         for name, arguments in (("trigger_acquire", acquire), ("work_next", ask)):
-            walk = execute(loaded, name, "work", [*arguments, none]).buffers()
-            short = execute(loaded, name, "work", [*arguments, bound]).buffers()
+            walk = execute(loaded, name, "work", [*arguments, *since(1)]).buffers()
+            short = execute(loaded, name, "work", [*arguments, *since(1, triggers=minute)]).buffers()
             assert short < 200 and walk > 10 * short, (name, walk, short)
+
+
+@pytest.mark.parametrize("kind, table", [("rows", "pending"), ("bundles", "bundle")])
+def test_what_was_taken_under_an_old_snapshot_is_not_walked_through_again(loaded, kind, table):
+    """25,000 of one route became due and were taken, while somebody's transaction stays open."""
+    rest = {"pending": ("id", "nextval('rota.run_id')"), "bundle": ("size, first_id, last_id, ids", "1, g, g, ARRAY[g]")}[table]
+    dead_route = ROUTES + 100 + len(table)
+    with psycopg.connect(loaded.url) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM rota.fleet")
+        loaded.db.execute(f"""INSERT INTO rota.{table} (route, due, job_id{', scheduled_at' if table == 'pending' else ''}, {rest[0]})
+            SELECT {dead_route}, now() - interval '1 hour' + g * interval '1 ms', 1{', now()' if table == 'pending' else ''}, {rest[1]}
+              FROM generate_series(1, 25000) g""")
+        loaded.db.execute(f"DELETE FROM rota.{table} WHERE route = {dead_route}")
+        minute = loaded.value("SELECT (now() - interval '1 minute')::text")
+        asked = [array("integer", [dead_route]), array("smallint", [5]), array("integer", [0]), array("integer", [ROOM]),
+                 array("integer", [ROOM])]
+        for name, connection, arguments in (("run_claim", "work", [*asked, "1"]), ("work_next", "work", asked[:1]),
+                                            ("node_heartbeat", "session", ["1", "10000", "77", "true", asked[0]])):
+            walk = execute(loaded, name, connection, [*arguments, *since(1)]).buffers()
+            short = execute(loaded, name, connection, [*arguments, *since(1, **{kind: minute})]).buffers()
+            assert walk - short > 250 and short < 400, (name, walk, short)
 
 
 def test_firing_touches_its_triggers_alone(large):
@@ -398,7 +427,7 @@ def test_recovering_a_node_touches_its_receipts_alone(large):
 
 
 def test_the_next_due_time_is_one_look_at_each_route(large):
-    plan = execute(large, "work_next", "work", [array("integer", range(1, ROUTES + 1)), same("timestamptz", None, ROUTES)])
+    plan = execute(large, "work_next", "work", [array("integer", range(1, ROUTES + 1)), *since()])
     assert_lean(plan, {"pending_claim", "trigger_due_claim"}, 0, 24 * ROUTES)
 
 
@@ -406,13 +435,13 @@ def test_the_next_due_time_is_one_look_at_each_route(large):
 def test_a_heartbeat_touches_its_own_receipts_and_the_heads(large, mode):
     mine = large.value("SELECT count(*) FROM rota.receipt WHERE incarnation = 1")
     plan = execute(large, "node_heartbeat", "session",
-                   ["1", "10000", "77", "true", array("integer", range(1, ROUTES + 1)), same("timestamptz", None, ROUTES)], mode)
+                   ["1", "10000", "77", "true", array("integer", range(1, ROUTES + 1)), *since()], mode)
     assert_lean(plan, {"receipt_incarnation", "pending_claim", "trigger_due_claim"}, 10, 2 * mine + 24 * ROUTES + 50)
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 def test_a_heartbeat_of_the_only_node_with_runs_does_not_read_them_all_to_find_others(large, mode):
-    plan = execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{}'", "'{}'"], mode,
+    plan = execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{}'", "'{}'", "'{}'", "'{}'"], mode,
                    before="DELETE FROM rota.receipt WHERE incarnation <> 1")
     assert "receipt" not in plan.scans("Seq Scan")
 

@@ -92,13 +92,13 @@ def test_an_end_that_is_waited_for_touches_who_waits_alone(large):
 
 
 def test_a_heartbeat_sees_at_the_ends_of_indexes_what_there_is(large):
-    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", "'{NULL,NULL,NULL}'"])
+    plan = plans.execute(large, "node_heartbeat", "session", ["1", "10000", "77", "true", "'{1,2,3}'", *plans.since(3)])
     assert not plan.scans("Seq Scan") & {*plans.LARGE, "run_after", "rate_due", "rate_bucket"}
     assert {"pending_rated", "run_after_pkey", "rate_due_at"} <= plan.indexes()
 
 
 def test_a_claim_is_not_slowed_by_what_is_held(large):
-    plan = plans.execute(large, "run_claim", "work", plans.routes() + ["1"])
+    plan = plans.execute(large, "run_claim", "work", plans.routes() + ["1", *plans.since()])
     plans.assert_lean(plan, {"pending_claim"}, plans.HEADS, 30000)
 
 

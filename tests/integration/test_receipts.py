@@ -57,7 +57,8 @@ class Nodes:
         """[(fence, slot, id)]: run_claim returns a row a receipt."""
         receipts = run(db or self.db, "run_claim", array("integer", routes), array("smallint", priorities),
                        array("integer", pools or [0] * len(routes)), same("integer", room, len(routes)),
-                       same("integer", room if slots is None else slots, len(routes)), incarnation)
+                       same("integer", room if slots is None else slots, len(routes)), incarnation,
+                       *(same("timestamptz", None, len(routes)) for _ in range(3)))
         return [(row[0], slot, run_id) for row in receipts for slot, run_id in enumerate(row[1])]
 
     def complete(self, incarnation, claimed, status="success", db=None):
@@ -174,7 +175,7 @@ def test_triggers_that_are_due_earlier_keep_their_room(nodes):
                             SELECT id, 1, 1, now() - interval '1 minute' FROM made""", (job, f"trigger {number}"))
     nodes.pending(count=10)
     assert len(nodes.claim(nodes.incarnation(), room=5)) == 2
-    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "'{5}'", "false", "'{NULL}'")
+    acquired = run(nodes.db, "trigger_acquire", "'{1}'", "'{5}'", "'{0}'", "'{5}'", "'{5}'", "false", "'{NULL}'", "'{NULL}'", "'{NULL}'")
     assert len(acquired) == 3
 
 
