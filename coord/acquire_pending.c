@@ -126,7 +126,7 @@ void acquire_on_claimed(void *arg, const struct store_answer *answer)
         return;
     }
     int count = runs_of(answer->result);
-    busy_claimed(node, count > 0 && count >= a->least_slots);
+    busy_claimed(node, count, count > 0 && count >= a->least_slots);
     if (count > 0 && acquire_outlived(a))
         return;
     if (a->work == WORK_PENDING) {

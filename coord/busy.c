@@ -19,11 +19,15 @@
 #define MARK_MS       1200
 #define MARK_AGAIN_US (900 * US_PER_MS)
 #define POLLS_US      (5 * US_PER_SECOND)
+#define POLL_US       (200 * US_PER_MS) /* nobody is told while a node says that it looks */
+#define POLL_HERE_US  (20 * US_PER_MS)  /* where runs are had, the next are waited for most likely \
+                                         */
 
 struct busy {
     struct node *node;
     int full_claims;
     int64_t full_us;        /* monotonic: the last of them */
+    int64_t had_us;         /* monotonic: the last claim that brought any */
     int64_t sent_us;        /* monotonic: the mark was last set then */
     int64_t polls_until_us; /* monotonic */
     int64_t mark_us;        /* database time until which our mark says so; STORE_NULL_TIME: none */
@@ -39,10 +43,12 @@ static void on_set(void *arg, const struct store_answer *answer)
     wake_step(b->node); /* what we said may be over already: see busy_idle() */
 }
 
-void busy_claimed(struct node *node, bool full)
+void busy_claimed(struct node *node, int count, bool full)
 {
     struct busy *b = node->busy;
     int64_t now = clock_monotonic_us();
+    if (count > 0)
+        b->had_us = now;
     if (!full) {
         b->full_claims = 0;
         return;
@@ -70,9 +76,12 @@ void busy_heard(struct node *node, bool busy)
         node->busy->polls_until_us = clock_monotonic_us() + POLLS_US;
 }
 
-bool busy_polls(const struct node *node)
+int64_t busy_polls(const struct node *node)
 {
-    return clock_monotonic_us() < node->busy->polls_until_us;
+    int64_t now = clock_monotonic_us();
+    if (now >= node->busy->polls_until_us)
+        return INT64_MAX;
+    return now - node->busy->had_us < FULL_AGE_US ? POLL_HERE_US : POLL_US;
 }
 
 static void on_cleared(void *arg, const struct store_answer *answer)
@@ -104,6 +113,7 @@ void busy_new(struct node *node)
     b->node = node;
     b->mark_us = STORE_NULL_TIME;
     b->sent_us = -MARK_AGAIN_US;
+    b->had_us = -FULL_AGE_US;
     node->busy = b;
 }
 

@@ -46,9 +46,10 @@ void cancel_done(struct node *node, int64_t run);             /* what became of 
 /* busy.c: a node that claims one full batch after the other says so, and nobody notifies. */
 void busy_new(struct node *node);
 void busy_free(struct node *node);
-void busy_claimed(struct node *node, bool full); /* a claim was answered */
-void busy_heard(struct node *node, bool busy);   /* whether a node has said so of late */
-bool busy_polls(const struct node *node);        /* look again and again: nobody tells */
+void busy_claimed(struct node *node, int count, bool full); /* a claim was answered */
+void busy_heard(struct node *node, bool busy);              /* whether a node has said so of late */
+/* How soon to look again while nobody tells; INT64_MAX: one is told. */
+int64_t busy_polls(const struct node *node);
 void busy_idle(struct node *node); /* nothing is due: takes its word back and looks again */
 
 #endif

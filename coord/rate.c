@@ -35,7 +35,7 @@ static void set_timer(struct rate *r)
         return;
     if (r->due_us != STORE_NULL_TIME)
         pause = r->due_us - node_database_now(r->node) + r->lag_us + 200;
-    if (r->seen && busy_polls(r->node) && pause > UNTOLD_POLL_US)
+    if (r->seen && busy_polls(r->node) != INT64_MAX && pause > UNTOLD_POLL_US)
         pause = UNTOLD_POLL_US;
     if (pause == INT64_MAX)
         return;

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define POLL_DEAF_US     (500 * US_PER_MS) /* without notifications somebody must look */
-#define POLL_BUSY_US     (200 * US_PER_MS) /* nobody is told while a node says that it looks */
 #define DAY_US           (86400 * US_PER_SECOND)
 #define FAILED_PAUSE_US  (250 * US_PER_MS)
 #define MISSED_PAUSE_US  (1 * US_PER_MS) /* doubled for each time in a row */
@@ -136,9 +135,8 @@ static int64_t longest_sleep(const struct wake *w)
     const struct node_config *config = w->node->config;
     bool deaf = !config->notify || w->node->member.deaf;
     int64_t poll = deaf && config->poll_us > POLL_DEAF_US ? POLL_DEAF_US : config->poll_us;
-    if (busy_polls(w->node))
-        return POLL_BUSY_US;
-    return poll < config->heartbeat_us ? poll : INT64_MAX;
+    int64_t longest = poll < config->heartbeat_us ? poll : INT64_MAX, busy = busy_polls(w->node);
+    return busy < longest ? busy : longest;
 }
 
 void wake_new(struct node *node)

@@ -554,4 +554,65 @@ BEGIN
 END $$;
 
 
+-- ---- single runs ----
+
+-- As in 0006, and: nobody is told where no node is registered. One that registers meanwhile looks by itself, at
+-- the latest with its next heartbeat.
+CREATE OR REPLACE FUNCTION rota.wake(payload text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF coalesce(current_setting('rota.notify', true), '') <> 'off'
+       AND NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()
+                                                 AND b.busy_until < clock_timestamp() + interval '5 s')
+       AND EXISTS (SELECT FROM rota.incarnation) THEN
+        PERFORM pg_notify('rota.wake', payload);
+    END IF;
+END $$;
+
+-- As in 0006, and: a run of a plain job, with nothing asked for but data, time and priority, costs little more than
+-- its row. All else, and all that is to be refused, goes the general way.
+CREATE OR REPLACE FUNCTION rota.enqueue(job text, data jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
+                             key text DEFAULT NULL, on_conflict text DEFAULT NULL, after bigint[] DEFAULT NULL,
+                             expires_in interval DEFAULT NULL, traceparent text DEFAULT NULL, after_any boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    run bigint;
+    met text;
+    due timestamptz := coalesce(run_at, now());
+    body json := data;
+    tell boolean; -- as wake() has it: a call less
+BEGIN
+    IF num_nonnulls(key, on_conflict, after, expires_in, traceparent) = 0 AND due >= '1970-01-01 00:00:00+00'
+       AND due < '10000-01-01 00:00:00+00' AND coalesce(jsonb_typeof(data), 'object') = 'object'
+       AND coalesce(octet_length(body::text), 0) <= 262144 THEN
+        INSERT INTO rota.pending AS p (route, due, job_id, scheduled_at, data)
+        SELECT r.id, due, j.id, due, body
+          FROM rota.job j JOIN rota.route r ON r.handler = j.handler AND r.priority = coalesce(enqueue.priority, j.priority)
+         WHERE j.name = enqueue.job AND num_nonnulls(j.lane_limit, j.rate_limit, j.max_pending, j.expires_in_ms, j.unique_key) = 0
+           AND NOT j.held
+        RETURNING p.id, NOT EXISTS (SELECT FROM rota.busy b WHERE b.busy_until > clock_timestamp()
+                                                              AND b.busy_until < clock_timestamp() + interval '5 s')
+                        AND EXISTS (SELECT FROM rota.incarnation) INTO run, tell;
+        IF FOUND THEN
+            IF tell AND coalesce(current_setting('rota.notify', true), '') <> 'off' THEN
+                PERFORM pg_notify('rota.wake', '');
+            END IF;
+            RETURN run;
+        END IF;
+    END IF;
+    SELECT e.run_id, e.conflict INTO run, met
+      FROM rota.enqueue_runs(enqueue.job, ARRAY[enqueue.data::json], enqueue.run_at, enqueue.priority,
+                             CASE WHEN enqueue.key IS NOT NULL THEN ARRAY[enqueue.key] END, enqueue.on_conflict, enqueue.after,
+                             enqueue.after_any, enqueue.expires_in, enqueue.traceparent, false) e;
+    IF met = 'undecided' THEN
+        RAISE EXCEPTION 'the key of this run of "%" is in the hands of a transaction that has not ended', enqueue.job
+              USING ERRCODE = '55P03', HINT = 'Try again.';
+    ELSIF met = 'rejected' THEN
+        RAISE EXCEPTION 'run % of "%" has this key already', run, enqueue.job USING ERRCODE = '23505',
+              HINT = 'on_conflict says what else to do: existing, replace, keep_time.';
+    END IF;
+    RETURN run;
+END $$;
+
 INSERT INTO rota.schema_version (version, name, needs) VALUES (10, '0010_speed', 1);
