@@ -96,12 +96,12 @@ def test_a_claim_that_hangs_in_commit_while_its_node_goes_on_begins_once(rota, p
     rota.apply(job(requests_recovery=False))
     runs = rota.enqueue("job", "--count", "5", "--in", "1500ms")
     with commits_hang(server):
-        wait_until(lambda: hanging(rota, "pending"), 10, "the claim to hang")
+        wait_until(lambda: hanging(rota, "asked AS"), 10, "the claim to hang")
         assert proxy.cut_all() > 0
         cut = time.time()
         first.wait_for_line("database connection lost")
         wait_until(lambda: first.http("/readyz")[0] == 200, 10, "the node to have a new connection")
-        assert hanging(rota, "pending"), "the old backend has gone"
+        assert hanging(rota, "asked AS"), "the old backend has gone"
         holds_for(lambda: ledger.count() == 0 and first.lives(), cut + HANG_S - time.time(), pause=0.5)
         assert not first.lines(PUT_BACK)
     rota.wait_idle(20)
@@ -133,7 +133,7 @@ def test_a_completion_that_hangs_in_commit_is_written_once_and_its_run_not_begun
     runs = rota.enqueue("job", "--count", "5")
     wait_until(lambda: ledger.count() == 5, 10, "all to begin")
     with commits_hang(server):
-        wait_until(lambda: hanging(rota, "task_history"), 10, "the completion to hang")
+        wait_until(lambda: hanging(rota, "cleared AS"), 10, "the completion to hang")
         proxy.cut_all()
         cut = time.time()
         first.wait_for_line("database connection lost")
@@ -151,13 +151,13 @@ def test_the_claim_of_a_node_that_dies_while_it_hangs_in_commit_is_taken_over(ro
     rota.apply(job(requests_recovery=True, disallow_concurrent=laned))
     runs = rota.enqueue("job", "--count", "3", "--in", "1500ms")
     with commits_hang(server):
-        wait_until(lambda: hanging(rota, "pending|COMMIT|lane"), 10, "the claim to hang")
-        pids = hanging(rota, "pending|COMMIT|lane")
+        wait_until(lambda: hanging(rota, "asked AS|COMMIT|lane"), 10, "the claim to hang")
+        pids = hanging(rota, "asked AS|COMMIT|lane")
         proxy.cut_all() # the server does not see its end
         first.kill()
         second = rota.node("n2", pools=ledger.pool(slots=8))
         second.wait_for_line("recovered a dead node", limit=30)
-        assert not pids & hanging(rota, "pending|COMMIT|lane")
+        assert not pids & hanging(rota, "asked AS|COMMIT|lane")
     rota.wait_idle(30)
     assert_each_once(rota, ledger, runs)
 
@@ -170,7 +170,7 @@ def test_commits_that_hang_for_longer_than_any_time_out_lose_nothing(rota, proxy
     wait_until(lambda: ledger.count() == 5, 10, "all to begin")
     runs += rota.enqueue("job", "--count", "5", "--in", "2s")
     with commits_hang(server):
-        wait_until(lambda: hanging(rota, "pending|task_history"), 10, "something to hang")
+        wait_until(lambda: hanging(rota, "asked AS|cleared AS"), 10, "something to hang")
         wait_for_clock(time.time() + 75)
     rota.wait_idle(30)
     assert_each_once(rota, ledger, runs)
@@ -190,7 +190,7 @@ def test_a_completion_that_is_ended_by_a_time_out_is_written_later_with_all_its_
             wait_until(lambda: rota.rows("""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                                              WHERE wait_event_type = 'Lock' AND datname = current_database()
                                                AND application_name LIKE 'rota work %%'
-                                               AND query ~ 'task_history'"""), 10, "a completion that waits")
+                                               AND query ~ 'cleared AS'"""), 10, "a completion that waits")
             wait_for_clock(time.time() + 0.1)
     rota.wait_idle()
     for run in runs:
@@ -204,7 +204,7 @@ def test_a_completion_that_is_ended_by_a_time_out_is_written_later_with_all_its_
 @pytest.mark.parametrize("command", ["enqueue", "fire"])
 def test_an_enqueue_whose_answer_is_lost_says_that_it_may_be_done_or_not(rota, proxy, heard, command):
     rota.apply(job())
-    proxy.cut_at(f"run_{command}\0", heard)
+    proxy.cut_at({"enqueue": "run_enqueue\0", "fire": "COMMIT"}[command], heard)  # which has a row of the audit beside it
     done = rota.run(command, "job", check=False, database_url=proxy.url)
     assert done.returncode == 3 and done.stdout == ""
     assert "the run may be queued or not" in done.stderr and "rota get runs" in done.stderr

@@ -212,7 +212,7 @@ def test_a_claim_touches_only_the_heads_of_the_bundles(large, room, part, count)
     alone = [array("integer", [BUNDLED_ROUTE]), "'{5}'", "'{0}'", f"'{{{room}}}'", f"'{{{room}}}'", "1", *since(1)]
     plan = execute(large, "run_claim", "work", alone)
     assert plan.part(part)["Actual Rows"] == count
-    assert_lean(plan, {"bundle_claim"}, 50, 1500)
+    assert_lean(plan, {"bundle_claim"}, 50, 50 * count + 100)
 
 
 def test_a_claim_among_bundles_and_rows_is_bounded_alike(large):

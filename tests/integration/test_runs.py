@@ -445,7 +445,7 @@ def test_5000_runs_that_nobody_serves_delay_no_other(rota, odd):
     delay = rota.value("SELECT extract(epoch FROM started_at - scheduled_at)::float * 1000 FROM rota.task_history")
     print(f"started after {delay:.1f} ms behind 5001 unserved runs")
     assert delay < 100
-    assert rota.value("SELECT count(*) FROM rota.pending") == 5001
+    assert rota.value("SELECT count(*) FROM rota.run") == 5001
 
 
 def test_runs_wait_for_a_handler_and_start_when_a_node_with_it_joins(rota, ledger):

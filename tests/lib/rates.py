@@ -4,7 +4,7 @@ CLAIMS = """
 CREATE TABLE public.claimed (run_id bigint, job_id integer, at timestamptz);
 CREATE FUNCTION public.note_claim() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO public.claimed SELECT u.id, u.job_id, clock_timestamp() FROM unnest(NEW.ids, NEW.job_ids) AS u(id, job_id);
+    INSERT INTO public.claimed SELECT u.id, u.job_id, clock_timestamp() FROM rota.receipt_runs(NEW) AS u;
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_claim AFTER INSERT ON rota.receipt FOR EACH ROW EXECUTE FUNCTION public.note_claim();
@@ -21,6 +21,7 @@ def note_claims(rota):
 def set_rate(rota, job, limit, per_s=1.0, burst=1, key=None):
     """As an apply does it; limit None: no rate any more."""
     with rota.db.transaction():
+        rota.db.execute("SELECT rota.bundles_open_jobs(ARRAY(SELECT id FROM rota.job WHERE name = %s))", [job])
         rota.db.execute("UPDATE rota.job SET rate_limit = %s, rate_per_ms = %s, rate_burst = %s, rate_key = %s WHERE name = %s",
                         [limit, limit and round(per_s * 1000), limit and burst, key, job])
         rota.db.execute("UPDATE rota.fleet SET definition_revision = definition_revision + 1")
