@@ -42,6 +42,8 @@ void event_hub_free(struct event_hub *hub); /* NULL is fine */
  */
 struct event_reader *event_reader_new(struct event_hub *hub, const char *last,
                                       const struct event_sink *sink, struct rota_error *error);
+/* Sends a last event that says why, and end(). */
+void event_reader_end(struct event_reader *reader, const char *reason);
 void event_reader_free(struct event_reader *reader); /* its client has gone: no end() follows */
 
 #endif
