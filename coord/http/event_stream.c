@@ -168,10 +168,13 @@ static void deliver(struct event_reader *reader, const PGresult *result, int64_t
         if (reader->sink.pending(reader->sink.arg) > EVENT_PENDING_MAX)
             return;
         struct buffer text = {0};
-        event_row_text(&text, &row, row.id == place->row ? place->index : -1);
-        *place = (struct event_place){row.id, INT64_MAX};
+        int64_t last =
+            event_row_text(&text, &row, row.id == place->row ? place->index : -1, EVENT_TEXT_MAX);
+        *place = (struct event_place){row.id, last};
         send_text(reader, &text);
         buffer_free(&text);
+        if (last != INT64_MAX)
+            return; /* the rest of it when that was taken */
     }
 }
 

@@ -17,6 +17,7 @@
 #define EVENT_STALL_US    (30 * US_PER_SECOND)
 #define EVENT_ALIVE_US    (15 * US_PER_SECOND) /* a comment, so that whoever is between keeps open */
 #define EVENT_PENDING_MAX (64u << 10)          /* bytes not taken: nothing is added to more */
+#define EVENT_TEXT_MAX    (1u << 20)           /* bytes of one row that are added at once, about */
 #define EVENT_READERS_MAX 100
 
 struct event_base;

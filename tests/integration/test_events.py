@@ -100,6 +100,7 @@ def test_without_an_id_a_reader_sees_what_happens_from_now_on(rota, read):
 def test_a_reader_that_is_cut_off_before_its_first_event_misses_none(rota, read):
     rota.apply(job("good", durable=True))
     node = node_of(rota)
+    read(node, "0").wait("node.state", state="running")
     first = read(node)
     wait_until(lambda: first.last is not None, why="where to go on")
     first.close()
