@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/table.h"
-#include "coord/token.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -45,13 +44,6 @@ struct web_access {
     struct client *clients;
     bool any_token;
     int64_t any_seen_us; /* 0: not looked yet */
-};
-
-/* What an asking request waits with. */
-struct asked {
-    bool given; /* there is a token */
-    char key[TOKEN_KEY_SIZE];
-    unsigned char hash[TOKEN_HASH_SIZE];
 };
 
 static const char *const scope_names[] = {"public", "monitor", "operate", "admin"};
@@ -215,11 +207,22 @@ static void grant(struct web_request *request, const char *who, enum web_scope s
         web_request_authorised(request);
 }
 
+/* A proxy on this machine speaks for others: they are not here. */
+static bool is_forwarded(const struct web_request *request)
+{
+    static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
+                                        "X-Real-IP", "Via"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (web_request_header(request, names[i]) != NULL)
+            return true;
+    return false;
+}
+
 /* Nobody has a token: this machine alone is served. */
 static void grant_local(struct web_request *request)
 {
     static const char text[] = "Without a token only this machine is served: rota token create";
-    if (is_loopback(request->address) && is_own_host(request))
+    if (is_loopback(request->address) && is_own_host(request) && !is_forwarded(request))
         grant(request, "local", WEB_ADMIN);
     else
         web_reply(request, 403, "text/plain; charset=utf-8", text, strlen(text));
@@ -233,7 +236,7 @@ static void decide_without(struct web_request *request)
         grant_local(request);
 }
 
-static void remember(struct web_access *access, const struct asked *asked, const char *who,
+static void remember(struct web_access *access, const struct web_token *asked, const char *who,
                      enum web_scope scope)
 {
     struct known *known;
@@ -250,7 +253,7 @@ static void remember(struct web_access *access, const struct asked *asked, const
     known->seen_us = clock_monotonic_us();
 }
 
-static void drop(struct web_access *access, const struct asked *asked)
+static void drop(struct web_access *access, const struct web_token *asked)
 {
     struct known *known;
     HASH_FIND(hh, access->known, asked->hash, TOKEN_HASH_SIZE, known);
@@ -276,45 +279,48 @@ static void note_use(struct http_server *server, int32_t token)
     store_params_free(&params);
 }
 
+static void note_any(struct web_access *access, const PGresult *result)
+{
+    access->any_token = row_bool(result, 0, 0);
+    access->any_seen_us = clock_monotonic_us();
+}
+
+/* NULL: it is good. */
+static const char *fault_of(const struct web_token *token, const PGresult *result)
+{
+    struct slice hash = row_slice(result, 0, 3);
+    if (hash.data == NULL || !token_same(hash, token->hash))
+        return "unknown token";
+    return row_bool(result, 0, 5) ? NULL : "token expired or revoked";
+}
+
 static void on_found(struct web_request *request, const PGresult *result)
 {
     struct web_access *access = request->server->access;
-    struct asked asked = *(struct asked *)web_request_kept(request);
-    free(web_request_kept(request));
-    web_request_keep(request, NULL, NULL);
-    access->any_token = row_bool(result, 0, 0);
-    access->any_seen_us = clock_monotonic_us();
-    if (!asked.given) {
+    note_any(access, result);
+    if (!request->token.given) {
         decide_without(request);
         return;
     }
-    const char *why = NULL;
-    struct slice hash = row_slice(result, 0, 3);
-    if (hash.data == NULL || !token_same(hash, asked.hash))
-        why = "unknown token";
-    else if (!row_bool(result, 0, 5))
-        why = "token expired or revoked";
+    const char *why = fault_of(&request->token, result);
     if (why != NULL) {
-        drop(access, &asked);
+        drop(access, &request->token);
         failed(request, why);
         refuse(request, 401);
         return;
     }
     const char *who = row_text(result, 0, 2);
     enum web_scope scope = scope_of(row_text(result, 0, 4));
-    remember(access, &asked, who, scope);
+    remember(access, &request->token, who, scope);
     if (row_bool(result, 0, 6))
         note_use(request->server, row_int32(result, 0, 1));
     grant(request, who, scope);
 }
 
-static void ask(struct web_request *request, const struct asked *asked)
+static void ask(struct web_request *request)
 {
     struct store_params params = {0};
-    struct asked *kept = mem_alloc(sizeof *kept);
-    *kept = *asked;
-    web_request_keep(request, kept, free);
-    params_text(&params, asked->key);
+    params_text(&params, request->token.key);
     web_ask(request, SQL_TOKEN_FIND, &params, on_found);
     store_params_free(&params);
 }
@@ -339,21 +345,21 @@ static bool fresh(const struct web_request *request, int64_t seen_us)
 void web_access_check(struct web_request *request)
 {
     struct web_access *access = request->server->access;
-    struct asked asked = {0};
+    struct web_token *token = &request->token;
     const char *text = bearer(request);
     struct known *known = NULL;
-    asked.given = text != NULL;
+    token->given = text != NULL;
     if (text == NULL) {
         if (fresh(request, access->any_seen_us))
             decide_without(request);
         else
-            ask(request, &asked);
+            ask(request);
         return;
     }
-    bool shaped = token_split(text, asked.key) == 0;
+    bool shaped = token_split(text, token->key) == 0;
     if (shaped) {
-        token_hash(text, asked.hash);
-        HASH_FIND(hh, access->known, asked.hash, TOKEN_HASH_SIZE, known);
+        token_hash(text, token->hash);
+        HASH_FIND(hh, access->known, token->hash, TOKEN_HASH_SIZE, known);
     }
     if (known != NULL && fresh(request, known->seen_us)) {
         grant(request, known->who, known->scope);
@@ -364,6 +370,40 @@ void web_access_check(struct web_request *request)
         failed(request, "no token of rota");
         refuse(request, 401);
     } else {
-        ask(request, &asked);
+        ask(request);
     }
+}
+
+/* ---- who is being answered for long ---- */
+
+static bool may_still(struct web_request *request, const PGresult *result)
+{
+    struct web_access *access = request->server->access;
+    note_any(access, result);
+    if (!request->token.given)
+        return !access->any_token;
+    if (fault_of(&request->token, result) == NULL)
+        return scope_of(row_text(result, 0, 4)) >= request->route->scope;
+    drop(access, &request->token);
+    return false;
+}
+
+static void on_again(void *arg, const struct store_answer *answer)
+{
+    struct web_request *request = arg;
+    if (web_request_back(request)) /* while the database is away no news can come of it */
+        request->again(request, answer->error != NULL || may_still(request, answer->result));
+}
+
+void web_access_again(struct web_request *request,
+                      void (*answer)(struct web_request *request, bool may))
+{
+    struct store_params params = {0};
+    if (request->out || !store_ready(request->server->store))
+        return;
+    request->again = answer;
+    web_request_out(request);
+    params_text(&params, request->token.key);
+    store_call(request->server->store, SQL_TOKEN_FIND, &params, 0, on_again, request);
+    store_params_free(&params);
 }

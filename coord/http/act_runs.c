@@ -271,7 +271,8 @@ int web_act_enqueue(struct web_act *act, struct rota_error *error)
 
 static int run_of(const struct web_act *act, int64_t *ret_run, struct rota_error *error)
 {
-    if (text_int64(act->name, strlen(act->name), ret_run) != 0 || *ret_run <= 0)
+    if (text_int64(act->name, strlen(act->name), ret_run) != 0 || *act->name == '0' ||
+        *ret_run <= 0) /* answers repeat it: 007 is no number of JSON */
         return error_set(error, ERROR_NOT_FOUND, "%s", "");
     return 0;
 }

@@ -59,7 +59,7 @@ static void send_text(struct event_reader *reader, const struct buffer *text)
     reader->sent_us = clock_monotonic_us();
 }
 
-static void end_reader(struct event_reader *reader, const char *reason)
+void event_reader_end(struct event_reader *reader, const char *reason)
 {
     struct buffer text = {0};
     event_own_text(&text, 0, "end", reason);
@@ -73,7 +73,7 @@ void event_hub_end(struct event_hub *hub)
 {
     hub->ended = true;
     LIST_EACH (&hub->readers, struct event_reader, link, reader)
-        end_reader(reader, "this node stops: go on with another, from the last id");
+        event_reader_end(reader, "this node stops: go on with another, from the last id");
 }
 
 void event_hub_free(struct event_hub *hub)
@@ -104,7 +104,7 @@ static bool takes_more(struct event_reader *reader, int64_t now)
     if (reader->stalled_us == 0)
         reader->stalled_us = now;
     else if (now - reader->stalled_us >= EVENT_STALL_US)
-        end_reader(reader, "too slow: what was sent is not read; go on from the last id");
+        event_reader_end(reader, "too slow: what was sent is not read; go on from the last id");
     return false;
 }
 
@@ -135,6 +135,15 @@ static struct event_row row_at(const PGresult *result, int row)
                               .body = row_slice(result, row, 5)};
 }
 
+/* An id without an event: whoever is cut off before the first one knows where to go on, too. */
+static void send_place(struct event_reader *reader)
+{
+    struct buffer text = {0};
+    buffer_format(&text, "id: %lld\n\n", (long long)reader->place.row);
+    send_text(reader, &text);
+    buffer_free(&text);
+}
+
 /* Rows are those after the place that was asked for: they are for whoever is at it or beyond. */
 static void deliver(struct event_reader *reader, const PGresult *result, int64_t asked_row)
 {
@@ -142,6 +151,7 @@ static void deliver(struct event_reader *reader, const PGresult *result, int64_t
     if (!reader->placed) {
         reader->placed = true;
         reader->place = (struct event_place){newest, INT64_MAX};
+        send_place(reader);
     }
     if (reader->place.row < forgotten)
         lose(reader, forgotten,
@@ -158,10 +168,13 @@ static void deliver(struct event_reader *reader, const PGresult *result, int64_t
         if (reader->sink.pending(reader->sink.arg) > EVENT_PENDING_MAX)
             return;
         struct buffer text = {0};
-        event_row_text(&text, &row, row.id == place->row ? place->index : -1);
-        *place = (struct event_place){row.id, INT64_MAX};
+        int64_t last =
+            event_row_text(&text, &row, row.id == place->row ? place->index : -1, EVENT_TEXT_MAX);
+        *place = (struct event_place){row.id, last};
         send_text(reader, &text);
         buffer_free(&text);
+        if (last != INT64_MAX)
+            return; /* the rest of it when that was taken */
     }
 }
 

@@ -17,6 +17,7 @@
 #define EVENT_STALL_US    (30 * US_PER_SECOND)
 #define EVENT_ALIVE_US    (15 * US_PER_SECOND) /* a comment, so that whoever is between keeps open */
 #define EVENT_PENDING_MAX (64u << 10)          /* bytes not taken: nothing is added to more */
+#define EVENT_TEXT_MAX    (1u << 20)           /* bytes of one row that are added at once, about */
 #define EVENT_READERS_MAX 100
 
 struct event_base;
@@ -42,6 +43,8 @@ void event_hub_free(struct event_hub *hub); /* NULL is fine */
  */
 struct event_reader *event_reader_new(struct event_hub *hub, const char *last,
                                       const struct event_sink *sink, struct rota_error *error);
+/* Sends a last event that says why, and end(). */
+void event_reader_end(struct event_reader *reader, const char *reason);
 void event_reader_free(struct event_reader *reader); /* its client has gone: no end() follows */
 
 #endif

@@ -54,23 +54,24 @@ static void put_event(struct buffer *out, const struct event_parts *parts, struc
     buffer_string(out, "\n\n");
 }
 
-/* One line: an event for each run in it, or one. Returns how many. */
-static int64_t put_line(struct buffer *out, struct event_parts *parts, struct slice line,
-                        int64_t after)
+/* One line: an event for each run in it, or one. False: there was no room for all of them. */
+static bool put_line(struct buffer *out, struct event_parts *parts, struct slice line,
+                     int64_t after, size_t max)
 {
-    int64_t first = parts->number;
     parts->kind = cut(&line, '\t');
     parts->facts = cut(&line, '\t');
     do {
         struct slice run = cut(&line, ',');
+        if (parts->number > after && out->length >= max)
+            return false;
         if (parts->number > after)
             put_event(out, parts, run);
         parts->number++;
     } while (line.length > 0);
-    return parts->number - first;
+    return true;
 }
 
-void event_row_text(struct buffer *out, const struct event_row *row, int64_t after)
+int64_t event_row_text(struct buffer *out, const struct event_row *row, int64_t after, size_t max)
 {
     struct slice rest = row->body;
     struct buffer head = {0};
@@ -82,9 +83,11 @@ void event_row_text(struct buffer *out, const struct event_row *row, int64_t aft
     else
         buffer_string(&head, "null");
     struct event_parts parts = {.row = row->id, .head = {head.data, head.length}};
-    while (rest.length > 0)
-        put_line(out, &parts, cut(&rest, '\n'), after);
+    bool whole = true;
+    while (whole && rest.length > 0)
+        whole = put_line(out, &parts, cut(&rest, '\n'), after, max);
     buffer_free(&head);
+    return whole ? INT64_MAX : parts.number - 1;
 }
 
 void event_own_text(struct buffer *out, int64_t id, const char *kind, const char *reason)

@@ -22,8 +22,11 @@ struct event_row {
 /* "17.3", or "17" for a whole row. 0, or -1. */
 int event_place_parse(const char *text, struct event_place *ret_place);
 
-/* Appends the events of a row whose number is greater than `after` (-1: all). */
-void event_row_text(struct buffer *out, const struct event_row *row, int64_t after);
+/*
+ * Appends the events of a row whose number is greater than `after` (-1: all), until `out` has `max`
+ * bytes. Returns the number of the last one, INT64_MAX: that was the whole row.
+ */
+int64_t event_row_text(struct buffer *out, const struct event_row *row, int64_t after, size_t max);
 
 /* Appends one event of the stream itself; `id` 0: without one, what follows is told again. */
 void event_own_text(struct buffer *out, int64_t id, const char *kind, const char *reason);

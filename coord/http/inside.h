@@ -10,6 +10,7 @@
 #include "coord/http/connection.h"
 #include "coord/http/server.h"
 #include "coord/http/web.h"
+#include "coord/token.h"
 #include "store/store.h"
 
 #include <event2/event.h>
@@ -48,6 +49,13 @@ struct http_server {
     char reason[200];
 };
 
+/* What a client showed to say who it is. */
+struct web_token {
+    bool given;
+    char key[TOKEN_KEY_SIZE];
+    unsigned char hash[TOKEN_HASH_SIZE];
+};
+
 struct web_request {
     struct list link;
     struct http_server *server;
@@ -60,12 +68,14 @@ struct web_request {
     struct query query;
     struct buffer body;
     char who[80];
+    struct web_token token;
     enum web_scope scope; /* of who asks */
     bool head;            /* no body in the answer */
     bool out;             /* somebody will come back to it: it lives on without its client */
     bool streaming;
     struct web_gzip *gzip; /* of a stream */
     web_answer answer;
+    void (*again)(struct web_request *request, bool may); /* web_access_again() */
     void (*next)(struct web_request *request); /* the last piece of the stream has been taken */
     void *kept;
     void (*release)(void *kept);
@@ -106,6 +116,12 @@ void web_gzip_free(struct web_gzip *gzip);
 struct web_access *web_access_new(void);
 void web_access_free(struct web_access *access);
 void web_access_check(struct web_request *request);
+/*
+ * For streams without end: whether it still may. `answer` follows later, or not at all where that
+ * cannot be known now; until then the request is out.
+ */
+void web_access_again(struct web_request *request,
+                      void (*answer)(struct web_request *request, bool may));
 bool web_access_cross_site(const struct web_request *request, const char **ret_why);
 
 #endif

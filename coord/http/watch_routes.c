@@ -8,8 +8,11 @@
 
 #include "base/memory.h"
 
+#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MAY_US (2 * US_PER_SECOND) /* between two looks at the token of a reader */
 
 /* ---- /metrics ---- */
 
@@ -37,6 +40,7 @@ static void get_metrics(struct web_request *request)
 struct reading {
     struct web_request *request;
     struct event_reader *reader; /* NULL: it was told the last */
+    struct event *may;           /* whether it still may read */
     struct buffer text;
     size_t sent_bytes; /* of the piece that is on its way; 0: none is */
 };
@@ -48,6 +52,7 @@ static void reading_free(void *kept)
     struct reading *reading = kept;
     if (reading->reader != NULL)
         event_reader_free(reading->reader);
+    event_free(reading->may);
     buffer_free(&reading->text);
     free(reading);
 }
@@ -61,7 +66,7 @@ static void on_taken(struct web_request *request)
 
 static void go_on(struct reading *reading)
 {
-    if (reading->sent_bytes > 0)
+    if (reading->sent_bytes > 0 || reading->request->evhttp == NULL)
         return;
     if (reading->text.length > 0) {
         struct buffer piece = reading->text;
@@ -69,7 +74,7 @@ static void go_on(struct reading *reading)
         reading->sent_bytes = piece.length;
         web_stream_write(reading->request, piece.data, piece.length, on_taken);
         buffer_free(&piece);
-    } else if (reading->reader == NULL) {
+    } else if (reading->reader == NULL && !reading->request->out) {
         web_stream_end(reading->request);
     }
 }
@@ -94,6 +99,24 @@ static void on_end(void *arg)
     go_on(reading);
 }
 
+static void on_may(struct web_request *request, bool may)
+{
+    struct reading *reading = web_request_kept(request);
+    if (!may && reading->reader != NULL)
+        event_reader_end(reading->reader, "the token is not valid any more");
+    else
+        go_on(reading);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+    const struct reading *reading = arg;
+    (void)fd;
+    (void)what;
+    if (reading->reader != NULL)
+        web_access_again(reading->request, on_may);
+}
+
 static void refuse(struct web_request *request, const struct rota_error *error)
 {
     if (error->code == ERROR_USAGE)
@@ -113,7 +136,9 @@ static void get_events(struct web_request *request)
     struct rota_error error = {0};
     if (last == NULL)
         last = web_request_parameter(request, "last_event_id");
+    const struct timeval pause = clock_timeval(MAY_US);
     reading->request = request;
+    reading->may = event_new(request->server->base, -1, EV_PERSIST, on_time, reading);
     reading->reader = event_reader_new(request->server->events, last, &sink, &error);
     web_request_keep(request, reading, reading_free);
     if (reading->reader == NULL) {
@@ -122,8 +147,10 @@ static void get_events(struct web_request *request)
     }
     evhttp_add_header(evhttp_request_get_output_headers(request->evhttp), "X-Accel-Buffering",
                       "no"); /* nginx passes each piece on */
-    if (web_stream_begin(request, "text/event-stream; charset=utf-8"))
-        on_send(reading, hello, strlen(hello));
+    if (!web_stream_begin(request, "text/event-stream; charset=utf-8"))
+        return;
+    event_add(reading->may, &pause);
+    on_send(reading, hello, strlen(hello));
 }
 
 /* ---- the table ---- */

@@ -24,8 +24,8 @@ def read():
     """Starts readers: read(node, last)."""
     made = []
 
-    def start(node, last=None):
-        made.append(Events(node, last))
+    def start(node, last=None, token=None):
+        made.append(Events(node, last, token))
         return made[-1]
     yield start
     for events in made:
@@ -95,6 +95,34 @@ def test_without_an_id_a_reader_sees_what_happens_from_now_on(rota, read):
     [after] = rota.enqueue("good")
     events.wait("run.finished", run=after)
     assert not events.of("run.finished", run=before)
+
+
+def test_a_reader_that_is_cut_off_before_its_first_event_misses_none(rota, read):
+    rota.apply(job("good", durable=True))
+    node = node_of(rota)
+    read(node, "0").wait("node.state", state="running")
+    first = read(node)
+    wait_until(lambda: first.last is not None, why="where to go on")
+    first.close()
+    [meanwhile] = rota.enqueue("good")
+    rota.wait_history(meanwhile)
+    read(node, first.last).wait("run.finished", run=meanwhile)
+
+
+@pytest.mark.parametrize("ends", ["the token is revoked", "a first token is made"])
+def test_a_reader_ends_when_it_may_not_read_any_more(rota, read, ends):
+    made = None
+    if ends == "the token is revoked":
+        rota.run("token", "create", "other", "--scope", "monitor")
+        made = rota.run("token", "create", "reader", "--scope", "monitor").stdout.strip()
+    node = rota.node("n1", "--standby", ready=False)
+    wait_until(lambda: node.http("/readyz")[1] == "standing by\n", 15, "the node to stand by")
+    events = read(node, token=made)
+    assert events.status == 200
+    holds_for(lambda: not events.ended, 3)
+    rota.run("token", *(["revoke", "reader"] if made else ["create", "reader", "--scope", "monitor"]))
+    wait_until(lambda: events.ended, 15, "the end")
+    assert events.seen[-1][1] == "end" and "token" in events.seen[-1][2]["reason"]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.x", "1.", "99999999999999999999", "1.2.3", "."])

@@ -164,6 +164,14 @@ def test_without_a_token_only_this_machine_is_served(rota):
     wait_until(lambda: call(inside, "/api/task").status == 401, 10, "this machine to need one, too")
 
 
+def test_what_a_proxy_on_this_machine_passes_on_is_not_of_this_machine(rota):
+    node = standing_by(rota)
+    for name, value in (("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("X-Real-IP", "192.0.2.1"),
+                        ("X-Forwarded-Host", "rota.example"), ("Via", "1.1 proxy")):
+        assert call(node.http_url(), "/api/task", headers={name: value}).status == 403, name
+    assert call(node.http_url(), "/api/task").status == 200
+
+
 def test_a_name_that_others_let_point_here_is_not_served(rota):
     node = standing_by(rota)
     for host, status in (("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:8300", 200), ("evil.example", 403),

@@ -182,6 +182,7 @@ def test_what_failed_is_discarded_once(rota, url):
     assert post(url, f"/api/runs/{run}/discard").status == 409  # it is not over
     post(url, f"/api/runs/{run}/cancel")
     assert post(url, f"/api/runs/{run}/discard").json == {"run": run, "answer": "discarded"}
+    assert post(url, f"/api/runs/00{run}/discard").status == 404  # its id is written otherwise
     again = post(url, f"/api/runs/{run}/discard")
     assert again.status == 409 and "discarded before" in again.json["message"]
     assert post(url, "/api/runs/999999999/discard").status == 404

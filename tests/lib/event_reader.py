@@ -11,13 +11,14 @@ from waiting import wait_until
 
 
 class Events:
-    """Reads in a thread; `seen` is a list of (id, kind, data)."""
+    """Reads in a thread; `seen` is a list of (id, kind, data), `last` where a browser would go on."""
 
-    def __init__(self, node, last=None):
-        self.seen, self.comments, self.ended = [], 0, False
+    def __init__(self, node, last=None, token=None):
+        self.seen, self.comments, self.ended, self.last = [], 0, False, None
         address = urlsplit(node.http_url())
         self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=120)
-        self.connection.request("GET", "/api/events", headers={"Last-Event-ID": last} if last is not None else {})
+        headers = {"Last-Event-ID": last, "Authorization": token and f"Bearer {token}"}
+        self.connection.request("GET", "/api/events", headers={name: value for name, value in headers.items() if value})
         self.answer = self.connection.getresponse()
         self.status = self.answer.status
         if self.status == 200:
@@ -32,8 +33,10 @@ class Events:
         try:
             for line in self.answer:
                 name, _, value = line.decode().rstrip("\n").partition(": ")
-                if line == b"\n" and "data" in event:
-                    self.seen.append((event.get("id"), event["event"], json.loads(event["data"])))
+                if line == b"\n":
+                    self.last = event.get("id", self.last)
+                    if "data" in event:
+                        self.seen.append((event.get("id"), event["event"], json.loads(event["data"])))
                     event = {}
                 elif line.startswith(b":"):
                     self.comments += 1

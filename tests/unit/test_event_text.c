@@ -24,7 +24,7 @@ static void assert_text(const struct event_row *row, int64_t after, const char *
     struct buffer out = {0};
     struct event_row whole = *row;
     whole.body.length = strlen(row->body.data);
-    event_row_text(&out, &whole, after);
+    event_row_text(&out, &whole, after, SIZE_MAX);
     assert_string_equal(out.length > 0 ? buffer_text(&out) : "", wanted);
     buffer_free(&out);
 }
@@ -45,6 +45,27 @@ static void what_was_seen_is_left_out(void **state)
                 "id: 7.2\nevent: node.state\ndata: " HEAD ",\"state\":\"running\"}\n\n");
     assert_text(&row_of_three, 2, "");
     assert_text(&row_of_three, INT64_MAX, "");
+}
+
+static void a_large_row_is_told_in_parts(void **state)
+{
+    struct buffer whole = {0}, parts = {0};
+    struct event_row row = row_of_three;
+    int64_t last = -1;
+    int rounds = 0;
+    (void)state;
+    row.body.length = strlen(row.body.data);
+    assert_int_equal(event_row_text(&whole, &row, -1, SIZE_MAX), INT64_MAX);
+    for (; last != INT64_MAX && rounds < 9; rounds++) {
+        struct buffer part = {0};
+        last = event_row_text(&part, &row, last, 1);
+        buffer_append(&parts, part.data, part.length);
+        buffer_free(&part);
+    }
+    assert_int_equal(rounds, 3);
+    assert_string_equal(buffer_text(&parts), buffer_text(&whole));
+    buffer_free(&whole);
+    buffer_free(&parts);
 }
 
 static void nobody_in_particular_and_no_facts_are_an_object_all_the_same(void **state)
@@ -99,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_with_runs_is_an_event_each),
         cmocka_unit_test(what_was_seen_is_left_out),
+        cmocka_unit_test(a_large_row_is_told_in_parts),
         cmocka_unit_test(nobody_in_particular_and_no_facts_are_an_object_all_the_same),
         cmocka_unit_test(places_are_read_strictly),
         cmocka_unit_test(events_of_the_stream_itself_need_no_place),
