@@ -447,6 +447,9 @@ BEGIN
         RETURNING d.lane
     )
     SELECT count(*), array_agg(DISTINCT f.lane) FILTER (WHERE f.lane IS NOT NULL) INTO changed, lanes FROM flipped f;
+    -- in the order in which who opens them locks them, and before any of their rows
+    PERFORM FROM rota.bundle b JOIN rota.job j ON j.id = b.job_id
+      WHERE j.held = (b.held_due IS NULL) AND (jobs IS NULL OR b.job_id = ANY (jobs)) ORDER BY b.id FOR UPDATE OF b;
     UPDATE rota.pending p SET due = 'infinity', held = 'P', held_due = coalesce(p.held_due, p.due)
       FROM rota.job j
      WHERE j.id = p.job_id AND j.held AND (p.held IS NULL OR p.held = 'L') AND (jobs IS NULL OR p.job_id = ANY (jobs));

@@ -252,6 +252,35 @@ def test_who_cancels_a_run_that_is_just_being_claimed_waits_for_the_claim(nodes,
     assert len(nodes.places()) == 100 and all(len(where) == 1 for where in nodes.places().values())
 
 
+def test_a_pause_and_who_cancels_do_not_lock_each_other_out_of_bundles(nodes):
+    ids = nodes.queue(200)
+    nodes.claim(nodes.incarnation(), room=1)  # its row moves: the first by number is the last by place
+    nodes.rota.db.execute("UPDATE rota.job SET paused = true")
+    done, failed = [], []
+
+    def ask(query, *parameters):
+        try:
+            done.append(Rota.value(Caller(nodes.rota), query, *parameters))
+        except psycopg.Error as error:
+            failed.append(error)
+
+    def wait_for(waiting):
+        wait_until(lambda: nodes.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                                       "AND datname = current_database()") == waiting, 10, f"{waiting} to wait")
+
+    with other(nodes) as db:
+        db.execute("SELECT FROM rota.bundle WHERE taken = 1 FOR UPDATE")
+        asking = [threading.Thread(target=ask, args=call) for call in (
+            ("SELECT count(*) FROM rota.cancel_many(%s)", [ids[50], ids[150]]), ("SELECT rota.pause_settle(NULL, false)",))]
+        for number, thread in enumerate(asking):
+            thread.start()
+            wait_for(number + 1)
+        db.rollback()
+        for thread in asking:
+            thread.join(TAKES_S)
+    assert not failed and len(done) == 2
+
+
 class Caller(Rota):
     """Another session on the same database."""
 
