@@ -446,9 +446,9 @@ void acquire_work(struct node *node, enum work work, const struct route *routes,
 
 /* ---- when is the next? ---- */
 
-int64_t acquire_ask_in(const struct node *node)
+int64_t acquire_ask_in(const struct node *node, bool hints)
 {
-    return bounds_look_in(&node->acquire->bounds, clock_monotonic_us());
+    return bounds_look_in(&node->acquire->bounds, clock_monotonic_us(), hints);
 }
 
 static void first_due(struct acquire *a, enum work work, int64_t due_us)

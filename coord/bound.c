@@ -90,12 +90,13 @@ bool bounds_may_look(const struct bounds *bounds, int64_t now_us)
     return now_us - bounds->looked_us >= WALK_SHARE * bounds->walk_us;
 }
 
-int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us)
+int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us, bool hints)
 {
     int64_t pause_us = WALK_SHARE * bounds->walk_us;
-    if (!bounds->hinted && bounds_quick(bounds))
+    bool hinted = hints && bounds->hinted;
+    if (!hinted && bounds_quick(bounds))
         return INT64_MAX; /* heartbeats do */
-    if (!bounds->hinted && pause_us < LOOK_US)
+    if (!hinted && pause_us < LOOK_US)
         pause_us = LOOK_US;
     int64_t left_us = bounds->looked_us + pause_us - now_us;
     return left_us > 0 ? left_us : 0;

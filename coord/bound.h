@@ -53,7 +53,8 @@ void bounds_reach(struct bounds *bounds, enum bound_kind kind, int32_t route, in
 /* Looks from the start; times are monotonic. */
 bool bounds_quick(const struct bounds *bounds); /* they hold up nobody, not even a heartbeat */
 bool bounds_may_look(const struct bounds *bounds, int64_t now_us);
-int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us); /* INT64_MAX: need not */
+/* INT64_MAX: need not; hints: what may have come in behind a bound counts, too. */
+int64_t bounds_look_in(const struct bounds *bounds, int64_t now_us, bool hints);
 void bounds_looked(struct bounds *bounds, int64_t began_us, int64_t now_us);
 /* A look found that this is the first of all of this kind: no bound is beyond it. */
 void bounds_found(struct bounds *bounds, enum bound_kind kind, int64_t due_us);

@@ -64,8 +64,9 @@ bool acquire_busy(const struct node *node);
 uint64_t acquire_number(const struct node *node); /* of the step that is out, or was last */
 void acquire_work(struct node *node, enum work work, const struct route *routes, size_t count);
 void acquire_ask(struct node *node, const struct route *routes, size_t count);
-int64_t acquire_ask_in(const struct node *node); /* even while there is work: see bound.h */
-void acquire_hint(struct node *node);            /* runs may have come in behind its bounds */
+int64_t acquire_ask_in(const struct node *node,
+                       bool hints);   /* even while there is work: see bound.h */
+void acquire_hint(struct node *node); /* runs may have come in behind its bounds */
 struct store_params;
 /* A heartbeat: from where on it looks for what is due in these routes, and the first due of each
  * kind that it has found. */

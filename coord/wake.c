@@ -52,6 +52,7 @@ struct wake {
     bool lanes_starved;         /* the same for lanes */
     bool ask;                   /* the next due times are not known */
     bool polling;               /* the timer is there to look, not for something due */
+    bool backlog;               /* the last claim filled its room */
     bool assumed;               /* the last claim brought something: more of it is a guess */
     bool outranked;             /* the last claim left room to others, who may be before its runs */
     int64_t due_us[WORK_KINDS]; /* next due times; STORE_NULL_TIME: none known */
@@ -446,8 +447,8 @@ static void sleep_until(struct wake *w, int64_t now_us)
     w->polling = longest < pause;
     if (w->polling)
         pause = longest;
-    if (acquire_ask_in(w->node) < pause)
-        pause = acquire_ask_in(w->node);
+    if (acquire_ask_in(w->node, true) < pause)
+        pause = acquire_ask_in(w->node, true);
     /* beyond a day a heartbeat will say so when it comes near; the database agrees to what is due:
      * see database_clock.h */
     alarm_set(w, pause > DAY_US ? INT64_MAX : pause);
@@ -473,7 +474,8 @@ static void decide(struct wake *w)
             sleep_until(w, now);
         return;
     }
-    bool look = acquire_ask_in(node) == 0;
+    /* a claim that does not fill its room is followed by a look in any case */
+    bool look = acquire_ask_in(node, w->backlog || work == WORK_KINDS) == 0;
     if (work < WORK_KINDS && !look) {
         w->outranked = false;
         acquire_work(node, (enum work)work, w->routes, w->route_count);
@@ -541,6 +543,7 @@ void wake_notified(struct node *node, const char *payload)
 void wake_unknown(struct node *node, enum work work)
 {
     node->wake->due_us[work] = STORE_NULL_TIME;
+    node->wake->backlog = false;
     node->wake->ask = true;
     node->wake->outranked = work == WORK_PENDING;
 }
@@ -558,7 +561,7 @@ void wake_claimed(struct node *node, int count, bool all_slots)
         return;
     }
     bool assumed = w->assumed;
-    w->assumed = count > 0;
+    w->assumed = w->backlog = count > 0;
     if (count > 0)
         w->misses = 0;
     if (count > 0 || assumed)
