@@ -501,11 +501,13 @@ BEGIN
         RETURNING p.bucket, p.job_id
     )
     SELECT count(*), array_agg(DISTINCT b.job_id) FILTER (WHERE b.bucket IS NOT NULL) INTO done, rated FROM back b;
-    UPDATE rota.bundle b SET due = b.held_due, held_due = NULL
-     WHERE b.id = ANY (ARRAY(SELECT w.id FROM rota.bundle w JOIN rota.job j ON j.id = w.job_id AND NOT j.held
-                              WHERE w.held_due IS NOT NULL LIMIT 1000 FOR UPDATE OF w SKIP LOCKED));
-    GET DIAGNOSTICS bundles = ROW_COUNT;
-    done := done + bundles;
+    IF (SELECT min(b.job_id) FROM rota.bundle b WHERE b.held_due IS NOT NULL) IS NOT NULL THEN
+        UPDATE rota.bundle b SET due = b.held_due, held_due = NULL
+         WHERE b.id = ANY (ARRAY(SELECT w.id FROM rota.bundle w JOIN rota.job j ON j.id = w.job_id AND NOT j.held
+                                  WHERE w.held_due IS NOT NULL LIMIT 1000 FOR UPDATE OF w SKIP LOCKED));
+        GET DIAGNOSTICS bundles = ROW_COUNT;
+        done := done + bundles;
+    END IF;
     IF rated IS NOT NULL THEN
         PERFORM rota.rate_tell_jobs(rated);
     END IF;

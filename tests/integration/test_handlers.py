@@ -59,7 +59,7 @@ def test_the_jobs_of_the_documentation_end_as_it_says(rota, node, web, tmp_path)
     for number, manifest in enumerate(blocks("json")):
         (tmp_path / f"m{number}.json").write_text(here(manifest, tmp_path, web))
         rota.run("apply", "-f", str(tmp_path / f"m{number}.json"))
-    assert number == 3
+    assert number == 4
     web.paths["/customers/a%2Fb/charges"] = lambda handler, request: web.answer(
         handler, 201, "charged", Content_Type="text/plain")
     [console] = blocks("console")

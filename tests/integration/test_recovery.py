@@ -185,7 +185,7 @@ def test_runs_that_somebody_else_has_taken_are_ended_here(rota, ledger):
     wait_until(lambda: ledger.count() == 2, 15, "the second to run")
     rota.db.execute("WITH gone AS (DELETE FROM rota.receipt r WHERE %s = ANY (r.ids) RETURNING r.*) "
                     "INSERT INTO rota.pending (id, route, due, job_id, scheduled_at, recovering) "
-                    "SELECT ids[1], routes[1], '2099-01-01', job_ids[1], scheduled_at[1], true FROM gone", (taken,))
+                    "SELECT ids[1], route_all, '2099-01-01', job_all, due_all, true FROM gone", (taken,))
     assert node.wait_for_line("ending runs that another node has taken over")["runs"] == 1
     wait_until(lambda: rota.rows("SELECT id FROM rota.run WHERE state = 'started'") == [(kept,)], 10, lambda: rota.open_work())
     assert rota.where(taken)[0][0] == "pending"
