@@ -9,6 +9,8 @@ import pytest
 from manifests import job, manifest
 from waiting import wait_until
 
+# How often this transaction has called the function that judges everything.
+CALLS = "SELECT coalesce(pg_stat_get_xact_function_calls('rota.enqueue_runs'::regproc), 0)"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -61,6 +63,48 @@ def test_what_was_committed_runs_with_its_data_delay_and_priority(rota):
     rota.node()
     assert rota.wait_history(plain)["outcome"] == "success"
     assert rota.history(later) is None
+
+
+@pytest.mark.parametrize("given, short", [
+    ({"job": "'plain'"}, True),
+    ({"job": "'plain'", "data": "'{\"x\": 1}'"}, True),
+    ({"job": "'plain'", "data": "'{}'", "run_at": "now() + interval '1 hour'", "priority": "9"}, True),
+    ({"job": "'plain'", "run_at": "'1970-01-01 00:00:00+00'"}, True),
+    ({"job": "'plain'", "priority": "77"}, False),  # the first of its route
+    ({"job": "'held'", "data": "'{\"x\": 1}'"}, False),
+    ({"job": "'lane'"}, False),
+    ({"job": "'rated'"}, False),
+    ({"job": "'counted'"}, False),
+    ({"job": "'expires'"}, False),
+    ({"job": "'unique'", "data": "'{\"k\": 1}'"}, False),
+    ({"job": "'plain'", "traceparent": "'x'"}, False),
+    ({"job": "'plain'", "expires_in": "'1 h'"}, False),
+    ({"job": "'plain'", "key": "'k'"}, False),
+])
+def test_a_single_run_is_the_same_row_whichever_way_it_takes(rota, given, short):
+    rota.apply(job("plain", priority=7), job("held"), job("lane", disallow_concurrent=False, concurrency={"limit": 1}),
+               job("rated", rate={"limit": 1, "per": "1s"}),
+               job("counted", max_pending=9), job("expires", expires_in="1h"), job("unique", unique={"key": "/k"}))
+    rota.run("pause", "job", "held")
+    rota.rows("SELECT rota.route_of(j.handler, 9::smallint) FROM rota.job j")
+    arguments = {"data": "NULL", "run_at": "NULL", "priority": "NULL", "key": "NULL", "expires_in": "NULL", "traceparent": "NULL"}
+    arguments |= given
+    whole = """SELECT run_id FROM rota.enqueue_runs({job}, ARRAY[{data}::json], {run_at}, {priority},
+                      CASE WHEN {key}::text IS NOT NULL THEN ARRAY[{key}] END, NULL, NULL, NULL, {expires_in}, {traceparent}, false)
+            """.format(**arguments)
+    single = f"SELECT rota.enqueue({', '.join(f'{name} => {value}' for name, value in given.items())})"
+    row = "SELECT to_jsonb(p) - 'id' FROM rota.pending p WHERE p.id = %s"
+    rows, judged = [], []
+    with psycopg.connect(rota.url) as db:
+        db.execute("SET LOCAL track_functions = 'pl'")
+        for statement in single, whole:
+            run = db.execute(statement).fetchone()[0]
+            rows.append(db.execute(row, [run]).fetchone()[0])
+            judged.append(db.execute(CALLS).fetchone()[0])
+            db.execute("DELETE FROM rota.unique_key")
+        db.rollback()
+    assert rows[0] == rows[1]
+    assert judged == ([0, 1] if short else [1, 2])
 
 
 @pytest.mark.parametrize("statement, state, words", [
