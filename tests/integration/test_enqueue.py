@@ -77,7 +77,7 @@ def test_what_was_committed_runs_with_its_data_delay_and_priority(rota):
     ({"job": "'counted'"}, False),
     ({"job": "'expires'"}, False),
     ({"job": "'unique'", "data": "'{\"k\": 1}'"}, False),
-    ({"job": "'plain'", "traceparent": "'x'"}, False),
+    ({"job": "'plain'", "traceparent": f"'{TRACE}'"}, False),
     ({"job": "'plain'", "expires_in": "'1 h'"}, False),
     ({"job": "'plain'", "key": "'k'"}, False),
 ])
