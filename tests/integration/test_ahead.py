@@ -228,7 +228,7 @@ def test_a_trigger_that_ranks_higher_begins_before_the_rest_of_a_long_queue(rota
     start("n1")
     rota.apply(job("urgent", {"name": "tick", "at": instant_text((int(time.time()) + 4) * 1000)}, handler="ledger",
                    priority=100, disallow_concurrent=lanes), source="urgent")
-    queue(rota, 6000, sleep=0.003, priority=1)
+    queue(rota, 20000, sleep=0.003, priority=1)
     wait_at_hand(rota)
     wait_until(lambda: rota.value("SELECT count(*) FROM rota.task_history WHERE task = 'urgent'") == 1, 15, "the firing")
     waiting = rota.value("SELECT count(*) FROM rota.run")
