@@ -352,8 +352,10 @@ static bool find_routes(const struct wake *w, const struct worker_pool_view *vie
 static bool may_be_ahead(const struct wake *w)
 {
     int64_t now = node_database_now(w->node);
-    bool others_due = is_due(w->due_us[WORK_TRIGGERS], now) || lanes_due(w, now);
-    return clock_monotonic_us() >= w->ahead_after_us && !(w->outranked && others_due);
+    if (lanes_due(w, now)) /* they need a slot that is free when it is looked for */
+        return false;
+    return clock_monotonic_us() >= w->ahead_after_us &&
+           !(w->outranked && is_due(w->due_us[WORK_TRIGGERS], now));
 }
 
 /* Of one pool: the same for both kinds, where both have any. */
@@ -425,10 +427,15 @@ static bool has_room(const struct wake *w, enum work work)
  * that any order does. */
 static int due_work(const struct wake *w, int64_t now_us)
 {
-    for (int work = 0; work < WORK_KINDS; work++)
-        if (is_due(w->due_us[work], now_us) && has_room(w, (enum work)work))
+    int due = WORK_KINDS;
+    for (int work = 0; work < WORK_KINDS; work++) {
+        if (!is_due(w->due_us[work], now_us) || !has_room(w, (enum work)work))
+            continue;
+        if (work != WORK_PENDING || !w->outranked)
             return work;
-    return WORK_KINDS;
+        due = work; /* it has just left room to the others: they come first */
+    }
+    return due;
 }
 
 static void add_lane_routes(struct wake *w)
